@@ -1,0 +1,1 @@
+"""Only what every service must do the same way; one module per subject."""

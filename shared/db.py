@@ -1,0 +1,112 @@
+"""The way to PostgreSQL: engine, sessions, and one transaction per request."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+import asyncpg
+import structlog
+from fastapi import Depends, Request
+from sqlalchemy import ExceptionContext, event
+from sqlalchemy.exc import InvalidatePoolError
+from sqlalchemy.ext.asyncio import (
+    AsyncEngine,
+    AsyncSession,
+    async_sessionmaker,
+    create_async_engine,
+)
+from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
+
+from shared.problems import Unavailable
+
+log = structlog.get_logger(__name__)
+
+
+def asyncpg_dsn(database_url: str) -> str:
+    """The address as asyncpg takes it, with every option of libpq in it (`sslmode`, …)."""
+    _, separator, rest = database_url.partition("://")
+    if not separator:
+        raise ValueError("a database's address begins with postgresql://")
+    return f"postgresql://{rest}"
+
+
+class DatabaseAway(Unavailable):
+    """The database does not answer; what was asked has not been acknowledged."""
+
+    slug, title = "database-away", "Database unavailable"
+
+
+# PostgreSQL's words for going down, coming up, or having no connection left (SQLSTATE).
+_AWAY_STATES = frozenset({"57P01", "57P02", "57P03", "53300", "08000", "08003", "08006"})
+
+
+def create_engine(database_url: str, *, pool_size: int = 8) -> AsyncEngine:
+    """An engine that survives a database restart, and says `DatabaseAway` meanwhile.
+
+    Args:
+        database_url: `postgresql://user@host/name`, or `…@/name?host=<socket folder>`.
+        pool_size: connections this process keeps; as many again for a moment.
+    """
+    dsn = asyncpg_dsn(database_url)
+
+    async def connect() -> asyncpg.Connection:
+        try:
+            return await asyncpg.connect(dsn, timeout=5, command_timeout=30)
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            # A wrong password or option looks the same to a client, but not to an operator.
+            log.warning("database_not_reached", error=f"{type(error).__name__}: {error}")
+            raise DatabaseAway("The database does not answer.") from error
+
+    engine = create_async_engine(
+        # Only the dialect: the address, with all its options, is asyncpg's to read.
+        "postgresql+asyncpg://",
+        async_creator=connect,
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        pool_timeout=5,
+        pool_recycle=1800,
+    )
+    event.listen(engine.sync_engine, "checkout", _replace_if_cut)
+    event.listen(engine.sync_engine, "handle_error", _say_away)
+    return engine
+
+
+def single_statements(engine: AsyncEngine) -> async_sessionmaker[AsyncSession]:
+    """Sessions whose every statement is a transaction of its own, in one round trip, not three.
+
+    For the one statement of a hot path; what belongs together needs `async_sessionmaker(engine)`.
+    """
+    return async_sessionmaker(
+        engine.execution_options(isolation_level="AUTOCOMMIT"), expire_on_commit=False
+    )
+
+
+def _replace_if_cut(connection: Any, _: ConnectionPoolEntry, __: PoolProxiedConnection) -> None:
+    """Never hand out a connection that the server has closed, nor any that is as old.
+
+    The event loop has heard of the end by then, so unlike a ping this costs nothing; what it has
+    not heard of is `DatabaseAway` at the first statement.
+    """
+    if connection.driver_connection.is_closed():
+        raise InvalidatePoolError
+
+
+def _say_away(context: ExceptionContext) -> BaseException | None:
+    # A cancelled statement costs its connection, but a cancellation is no fault of the database's.
+    if not isinstance(context.original_exception, Exception):
+        return None
+    state = getattr(context.original_exception, "sqlstate", None)
+    if context.is_disconnect or state in _AWAY_STATES:
+        return DatabaseAway("The database went away in the middle of this request.")
+    return None
+
+
+async def open_session(request: Request) -> AsyncIterator[AsyncSession]:
+    """Yield the request's session; commit when the route returns, else roll back."""
+    sessions: async_sessionmaker[AsyncSession] = request.state.sessions
+    async with sessions.begin() as session:
+        yield session
+
+
+# scope="function" ends the transaction before the response leaves: a failed
+# commit is then an error the client sees, not a 201 that never happened.
+SessionDep = Annotated[AsyncSession, Depends(open_session, scope="function")]
