@@ -1,0 +1,1 @@
+"""Measures a service's answers on labelled pictures, and reports what was found."""

@@ -1,0 +1,29 @@
+"""What a raster file comes down to before a decoder may see it."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Essentials:
+    """A checked header, and a file reduced to what its first frame needs.
+
+    Text, profiles, thumbnails, previews and further frames are where decoders were attacked, and
+    no pixel depends on them, so they are left out.
+
+    Attributes:
+        data: a file in the same format, with the first frame only.
+        width_px: width of the stored frame, before it is turned.
+        height_px: its height.
+        frames: how many frames the file announces.
+        orientation: EXIF orientation, 1 to 8.
+        is_white_zero: gray samples count from white, and the decoder does not turn them round.
+        trailing_bytes: bytes after the end of the picture.
+    """
+
+    data: bytes
+    width_px: int
+    height_px: int
+    frames: int = 1
+    orientation: int = 1
+    is_white_zero: bool = False
+    trailing_bytes: int = 0
