@@ -1,0 +1,1 @@
+"""Published checkpoints become model packages: read without running code, rebuilt as ONNX."""
