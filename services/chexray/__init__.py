@@ -1,0 +1,1 @@
+"""One chest radiograph in, finding probabilities and a heatmap out."""
