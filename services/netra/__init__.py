@@ -1,0 +1,1 @@
+"""Fundus photographs: a retinopathy verdict and lesion boxes, as a job."""

@@ -1,0 +1,1 @@
+"""From a decoded photograph to an analysis: gate, quality, retinopathy and lesions."""

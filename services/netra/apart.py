@@ -1,0 +1,211 @@
+"""Looks at photographs in processes of their own.
+
+The service's own process then answers requests while photographs are analysed: the two share no
+interpreter lock. A photograph that kills its process, or takes too long, costs that process alone.
+A process that has nothing to do ends, and with it the hundreds of megabytes that its networks take.
+"""
+
+import multiprocessing
+import os
+import queue
+import signal
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from typing import Final, Self
+
+import structlog
+
+from services.netra.domain import Analysis
+from services.netra.settings import Settings
+from services.netra.work import Analyser
+from shared.imaging import Picture
+from shared.problems import Problem
+
+log = structlog.get_logger(__name__)
+
+#: Loads what looks; a function of a module, because the process imports it by its name.
+Opener = Callable[[Settings], AbstractContextManager[Analyser]]
+
+#: Requests go first where cores are scarce.
+_NICENESS: Final = 5
+_START_TIMEOUT_S: Final = 120.0
+_STOP_TIMEOUT_S: Final = 2.0
+_SPAWNING: Final = multiprocessing.get_context("spawn")
+
+
+class AnalyserFailed(RuntimeError):
+    """The process could not be started, died of a photograph, or raised on it."""
+
+
+class _AtRest(AnalyserFailed):
+    """The process ended for want of work, just as there was some."""
+
+
+class ApartAnalyser:
+    """See `Analyser`: as many processes as photographs may be looked at at once."""
+
+    def __init__(self, opener: Opener, settings: Settings, count: int) -> None:
+        """Start the processes and wait until each has loaded its networks.
+
+        Raises:
+            AnalyserFailed: one of them could not; the message says why.
+        """
+        self._processes = [_Process(opener, settings) for _ in range(count)]
+        self._free: queue.SimpleQueue[_Process] = queue.SimpleQueue()
+        try:
+            for process in self._processes:
+                self._evidence = process.start()
+                self._free.put(process)
+        except AnalyserFailed:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def evidence(self) -> str:
+        """See `Analyser`."""
+        return self._evidence
+
+    def analyse(self, picture: Picture) -> Analysis:
+        """See `Analyser`; waits for a process that is free.
+
+        Raises:
+            AnalyserFailed: the process died or raised; the next photograph gets a new one.
+            TimeoutError: it took longer than `VEDETTE_NETRA_ANALYSIS_TIMEOUT_S` and was ended.
+            Problem: what the analyser says of the picture.
+        """
+        process = self._free.get()
+        try:
+            return process.analyse(picture)
+        finally:
+            self._free.put(process)
+
+    def process_ids(self) -> list[int]:
+        """Of the processes that run."""
+        return [process.pid for process in self._processes if process.pid is not None]
+
+    def close(self) -> None:
+        """End the processes."""
+        for process in self._processes:
+            process.stop()
+
+
+class _Process:
+    """One process and the line to it; used by one thread at a time."""
+
+    def __init__(self, opener: Opener, settings: Settings) -> None:
+        self._opener = opener
+        self._settings = settings
+        self._process: BaseProcess | None = None
+        self._line: Connection | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The operating system's name for it."""
+        return None if self._process is None else self._process.pid
+
+    def start(self) -> str:
+        """Start, and return the evidence level of what was loaded."""
+        self._line, theirs = _SPAWNING.Pipe()
+        self._process = _SPAWNING.Process(
+            target=_serve, args=(theirs, self._opener, self._settings), daemon=True
+        )
+        self._process.start()
+        # Closed here, so that the end of the process is the end of the line.
+        theirs.close()
+        try:
+            answer = self._receive(_START_TIMEOUT_S)
+        except TimeoutError as error:
+            raise AnalyserFailed("the networks were not loaded in time") from error
+        return str(answer)
+
+    def analyse(self, picture: Picture) -> Analysis:
+        """Let the process look; start one if there is none."""
+        if self._process is not None and self._process.is_alive():
+            try:
+                return self._ask(picture)
+            except _AtRest:
+                log.debug("analysis_process_rested")
+        self.stop()
+        self.start()
+        return self._ask(picture)
+
+    def _ask(self, picture: Picture) -> Analysis:
+        assert self._line is not None
+        try:
+            self._line.send(picture)
+        except OSError as error:
+            raise self._ended() from error
+        answer = self._receive(self._settings.netra_analysis_timeout_s)
+        assert isinstance(answer, Analysis)
+        return answer
+
+    def _receive(self, timeout_s: float) -> object:
+        assert self._line is not None
+        try:
+            if not self._line.poll(timeout_s):
+                self.stop()
+                raise TimeoutError
+            answer = self._line.recv()
+        except (EOFError, OSError) as error:
+            # TimeoutError is an OSError too.
+            if isinstance(error, TimeoutError):
+                raise
+            raise self._ended() from error
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    def _ended(self) -> AnalyserFailed:
+        """Why there is nobody at the other end of the line."""
+        assert self._process is not None
+        self._process.join(_STOP_TIMEOUT_S)
+        rested = self._process.exitcode == 0
+        self.stop()
+        if rested:
+            return _AtRest("the process that analyses photographs had nothing to do")
+        log.error("analysis_process_died")
+        return AnalyserFailed("the process that analyses photographs has died")
+
+    def stop(self) -> None:
+        """End the process whatever it is doing."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.join(_STOP_TIMEOUT_S)
+        if self._line is not None:
+            self._line.close()
+        self._process = self._line = None
+
+
+def _serve(line: Connection, opener: Opener, settings: Settings) -> None:
+    """In the process: load, say how far it can be trusted, and look while there is work."""
+    os.nice(_NICENESS)
+    # Whoever stops the service lets it finish what it has begun; it ends this process itself.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    try:
+        with opener(settings) as analyser:
+            line.send(str(analyser.evidence))
+            while line.poll(settings.netra_rest_after_s):
+                line.send(_look(analyser, line.recv()))
+    except (EOFError, BrokenPipeError):
+        # The service has ended.
+        return
+    except Exception as error:  # whatever loading raises is told, and the service does not start
+        line.send(AnalyserFailed(f"{type(error).__name__}: {error}"))
+
+
+def _look(analyser: Analyser, picture: Picture) -> Analysis | Exception:
+    try:
+        return analyser.analyse(picture)
+    except Problem as problem:
+        return type(problem)(problem.detail)
+    except Exception as error:  # a bug on one photograph must not end the process
+        return AnalyserFailed(f"{type(error).__name__}: {error}")

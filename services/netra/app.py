@@ -1,0 +1,154 @@
+"""Assembles netra: all wiring, in the order in which it opens."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import httpx
+import structlog
+from fastapi import FastAPI
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from starlette.types import Lifespan
+
+from services.netra import account_routes, media_routes, routes, webhook_routes
+from services.netra.announcing import WEBHOOKS, Endings
+from services.netra.compat import routes as compat_routes
+from services.netra.compat.state import CompatState
+from services.netra.dependencies import State
+from services.netra.evidence import EvidenceGuard
+from services.netra.illustrating import Illustrator
+from services.netra.repositories.analyses import AnalysisRepository
+from services.netra.service import Analyses
+from services.netra.settings import Settings
+from services.netra.tables import KEYS
+from services.netra.worker import (
+    SERVICE,
+    at_once,
+    enter_analyser,
+    limits_of,
+    open_store,
+    run_worker,
+)
+from shared.assertions import AssertionSigner, AssertionVerifier
+from shared.auth_client import AuthClient
+from shared.background import running
+from shared.body_tokens import open_body_tokens
+from shared.cores import divide_cores
+from shared.db import create_engine, single_statements
+from shared.imaging import DecodePool
+from shared.keys import read_key
+from shared.migrations import is_current, migrate_apart
+from shared.objects import Objects, is_writable, sweep
+from shared.problems import Problem
+from shared.service_app import believe_gateway, create_service_app
+from shared.webhooks import Courier, Guard, Sender
+
+log = structlog.get_logger(__name__)
+
+_DESCRIPTION = (
+    "Fundus photographs, as jobs: gradability with reasons, any and referable retinopathy, "
+    "lesions with boxes and masks."
+)
+
+
+class AppState(State, CompatState):
+    """What the lifespan opens."""
+
+
+def create_app(lifespan: Lifespan[FastAPI], verifier: AssertionVerifier) -> FastAPI:
+    """Assemble the service around whatever `lifespan` opens.
+
+    The lifespan may add to `app.state.checks` what `/readyz` looks at.
+    """
+    app = create_service_app(SERVICE, _DESCRIPTION, lifespan, verifier)
+    for module in (routes, media_routes, account_routes, webhook_routes, compat_routes):
+        app.include_router(module.router)
+    return app
+
+
+def create_verifier(settings: Settings) -> AssertionVerifier:
+    """Who may call: the gateway."""
+    return believe_gateway(SERVICE, settings)
+
+
+def resources(settings: Settings) -> Lifespan[FastAPI]:
+    """Everything that netra opens, from what it was told."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[AppState]:
+        async with AsyncExitStack() as opened:
+            database_url = settings.require_database_url()
+            await migrate_apart(database_url, SERVICE)
+            database = create_engine(database_url, pool_size=settings.database_pool_size)
+            opened.push_async_callback(database.dispose)
+            sessions = async_sessionmaker(database, expire_on_commit=False)
+            objects = open_store(settings)
+
+            analyser = await enter_analyser(opened, settings, at_once(settings))
+            # Apart from the worker's, so that a person who looks does not wait for a batch.
+            decoder = await opened.enter_async_context(
+                DecodePool(divide_cores(settings.threads).decoding, limits_of(settings))
+            )
+            worker = await opened.enter_async_context(
+                run_worker(settings, database, analyser, objects, at_once(settings))
+            )
+
+            signer = AssertionSigner(SERVICE, read_key(settings.keys_folder, f"service-{SERVICE}"))
+            auth = await opened.enter_async_context(
+                httpx.AsyncClient(base_url=settings.service_url("auth"), timeout=10)
+            )
+            body_tokens = await opened.enter_async_context(
+                open_body_tokens(SERVICE, settings.issuer, auth, signer, database_url)
+            )
+            endings = await opened.enter_async_context(Endings.listen(database_url))
+            addresses = Guard(settings.webhook_allow)
+            sender = await opened.enter_async_context(Sender(addresses))
+            await opened.enter_async_context(
+                Courier(WEBHOOKS, sender, database, database_url).running()
+            )
+
+            await opened.enter_async_context(running(_sweep_for_ever(settings, objects, sessions)))
+            await opened.enter_async_context(worker.running())
+            app.state.checks.update(
+                database=is_current(database, SERVICE),
+                objects=is_writable(objects),
+                worker=worker.check,
+            )
+            log.info("service_ready", at_once=at_once(settings), evidence=analyser.evidence)
+            yield AppState(
+                sessions=sessions,
+                analyses=Analyses(
+                    sessions, single_statements(database), objects, settings.netra_credits
+                ),
+                illustrator=Illustrator(objects, decoder),
+                endings=endings,
+                webhook_addresses=addresses,
+                guard=EvidenceGuard(settings.evidence, analyser.evidence),
+                first_credits=settings.netra_credits,
+                max_upload_bytes=settings.netra_max_upload_bytes + 64 * 1024,
+                auth=AuthClient(SERVICE, auth, signer),
+                body_tokens=body_tokens,
+            )
+
+    return lifespan
+
+
+async def _sweep_for_ever(
+    settings: Settings, objects: Objects, sessions: async_sessionmaker[AsyncSession]
+) -> None:
+    """Now and then delete pictures that no analysis refers to, and keys that nobody repeats."""
+
+    async def referenced(sha256s: Sequence[str]) -> set[str]:
+        async with sessions.begin() as session:
+            return await AnalysisRepository(session).referenced_images(sha256s)
+
+    while True:
+        await asyncio.sleep(settings.netra_sweep_interval_s)
+        try:
+            deleted = await sweep(objects, settings.netra_sweep_age_s, referenced)
+            async with sessions.begin() as session:
+                await KEYS.forget(session)
+        except (Problem, OSError) as error:
+            log.warning("sweep_failed", error=type(error).__name__)
+        else:
+            log.info("objects_swept", deleted=deleted)

@@ -1,0 +1,1 @@
+"""Every query of netra: domain objects in, domain objects out."""

@@ -1,0 +1,1 @@
+"""Trains the networks of netra; needs PyTorch, which the running platform does not."""
