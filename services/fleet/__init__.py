@@ -1,0 +1,1 @@
+"""Trucks and their devices: alerts, frames, live notices."""

@@ -1,0 +1,1 @@
+"""The wire of the original server, translated; it could be deleted."""

@@ -1,0 +1,1 @@
+"""Live notices: who hears of what, and how it reaches sockets."""

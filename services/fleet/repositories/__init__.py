@@ -1,0 +1,1 @@
+"""Every query of fleet: domain objects in, domain objects out."""

@@ -1,0 +1,1 @@
+"""Trucks that are not there: they drive, see things, lose the network, and catch up."""
