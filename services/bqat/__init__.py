@@ -1,0 +1,1 @@
+"""Biometric datasets in; quality profiles, outliers and a report out."""
