@@ -1,0 +1,1 @@
+"""Any served network by name: predictions, model management, metrics."""

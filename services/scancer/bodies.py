@@ -1,0 +1,165 @@
+"""Finds the pictures in a request, however they were put there.
+
+Raw bytes with any content type or none, multipart parts, form fields and JSON with base64, or
+JSON with the network's input as figures: what `curl -T`, `-F` and `-d` and every client library
+send.
+"""
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from urllib.parse import parse_qsl
+
+import numpy as np
+from starlette.formparsers import MultiPartException
+from starlette.requests import Request
+
+from services.scancer.errors import UnreadableBody
+from services.scancer.prediction import Image
+from shared.base64text import Base64Refused, Base64TooLarge, decode_base64_text
+from shared.imaging.sniff import find_format
+from shared.multipart import BodyTooLarge, FilePart, bounded_body, parse_multipart
+
+#: Where a picture lies in a form or a JSON object, in the order in which they are looked for.
+FIELDS = ("data", "body")
+_MAX_FORM_FIELDS = 50
+_MUCH_BYTES = 128 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The pictures of a request."""
+
+    images: tuple[Image, ...]
+    is_list: bool = False
+    """Whether they came as a list, even if of one."""
+
+    @property
+    def last(self) -> Image:
+        """The one that counts where only one can be answered."""
+        return self.images[-1]
+
+
+async def read_images(request: Request, *, max_bytes: int, max_images: int) -> Found:
+    """The pictures in the body, or without a body those in the query.
+
+    Raises:
+        UnreadableBody: there is none, there are too many, or the form does not parse.
+        BodyTooLarge: the body is longer than `max_bytes`.
+    """
+    body = b"".join([chunk async for chunk in bounded_body(request, max_bytes)])
+    media_type = request.headers.get("content-type", "").split(";", 1)[0].strip().lower()
+    if not body:
+        found = _from_fields(request.query_params.multi_items(), max_bytes)
+    elif media_type == "multipart/form-data":
+        found = await _from_multipart(request, body, max_bytes, max_images)
+    elif find_format(body) is not None:
+        # What is a picture is one, whatever a client's default says: curl -d calls it a form.
+        found = Found((body,))
+    elif media_type == "application/json":
+        # Reading much JSON would keep everybody else waiting.
+        found = (
+            await asyncio.to_thread(_from_json, body, max_bytes)
+            if len(body) > _MUCH_BYTES
+            else _from_json(body, max_bytes)
+        )
+    elif media_type == "application/x-www-form-urlencoded":
+        found = _from_form(body, max_bytes)
+    else:
+        found = Found((_from_text(body, max_bytes),))
+    if not found.images:
+        raise UnreadableBody("There is no picture in the request.")
+    if len(found.images) > max_images:
+        raise UnreadableBody(f"A request may bring {max_images} pictures.")
+    return found
+
+
+async def _from_multipart(request: Request, body: bytes, max_bytes: int, max_images: int) -> Found:
+    try:
+        parts = await parse_multipart(
+            request, body, max_field_bytes=max_bytes, max_files=max_images
+        )
+    except MultiPartException as error:
+        raise UnreadableBody(f"The form does not parse: {error.message}") from error
+    files = [part.content for _, part in parts if isinstance(part, FilePart) and part.content]
+    named = [part.content for name, part in parts if name in FIELDS and isinstance(part, FilePart)]
+    if len(files) > 1 and not named:
+        return Found(tuple(files), is_list=True)
+    if named:
+        return Found(tuple(named if len(named) == len(files) else files), len(files) > 1)
+    if files:
+        return Found(tuple(files))
+    return _from_fields([(name, part) for name, part in parts if isinstance(part, str)], max_bytes)
+
+
+def _from_form(body: bytes, max_bytes: int) -> Found:
+    try:
+        fields = parse_qsl(
+            body.decode("ascii"), keep_blank_values=True, max_num_fields=_MAX_FORM_FIELDS
+        )
+    except (UnicodeDecodeError, ValueError):
+        # Bytes of no known format: the decoder says what is wrong with them.
+        return Found((body,))
+    if not any(name in FIELDS for name, _ in fields):
+        return Found((_from_text(body, max_bytes),))
+    return _from_fields(fields, max_bytes)
+
+
+def _from_fields(fields: Sequence[tuple[str, str]], max_bytes: int) -> Found:
+    """The last field of the first name that is there."""
+    values = dict(fields)
+    for name in FIELDS:
+        if name in values:
+            return Found((_decoded(values[name], max_bytes),))
+    raise UnreadableBody("There is no picture in the request.")
+
+
+def _from_text(body: bytes, max_bytes: int) -> bytes:
+    """Base64 where it is that, else the bytes as they are, for the decoder to refuse."""
+    try:
+        decoded = decode_base64_text(body, max_bytes=max_bytes)
+    except Base64Refused:
+        return body
+    return decoded if find_format(decoded) is not None else body
+
+
+def _decoded(text: str, max_bytes: int) -> bytes:
+    try:
+        return decode_base64_text(text, max_bytes=max_bytes)
+    except Base64TooLarge as error:
+        raise BodyTooLarge(str(error), limit=max_bytes) from error
+    except Base64Refused as error:
+        raise UnreadableBody(f"The picture's text is not base64: {error}") from error
+
+
+def _from_json(body: bytes, max_bytes: int) -> Found:
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise UnreadableBody("The body is not JSON.") from error
+    if isinstance(document, Mapping) and isinstance(document.get("instances"), list):
+        return Found(
+            tuple(_image_of(each, max_bytes) for each in document["instances"]), is_list=True
+        )
+    return Found((_image_of(document, max_bytes),))
+
+
+def _image_of(member: object, max_bytes: int) -> Image:
+    """A picture as base64, alone or under a known name, or the network's input as figures."""
+    if isinstance(member, Mapping):
+        for name in (*FIELDS, "b64", "image", "image_bytes"):
+            if name in member:
+                return _image_of(member[name], max_bytes)
+        raise UnreadableBody("A JSON object needs the member `data` with the picture.")
+    if isinstance(member, str):
+        return _decoded(member, max_bytes)
+    if isinstance(member, list) and member:
+        try:
+            figures = np.asarray(member, np.float32)
+        except (ValueError, TypeError, OverflowError, RecursionError) as error:
+            raise UnreadableBody("The figures are no array.") from error
+        if figures.ndim != 3 or not np.isfinite(figures).all():
+            raise UnreadableBody("The figures are no finite array of channels, rows and columns.")
+        return figures
+    raise UnreadableBody("There is no picture in the JSON body.")
