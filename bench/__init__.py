@@ -1,0 +1,1 @@
+"""Measurements with their commands: `python -m bench.<name>` prints one table each."""

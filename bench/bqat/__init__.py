@@ -1,0 +1,1 @@
+"""Measures how many samples per second the quality engines assess."""

@@ -1,0 +1,1 @@
+"""Measures scans of biometric datasets, from the folder to the database."""

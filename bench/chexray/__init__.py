@@ -1,0 +1,1 @@
+"""How near chexray comes to a bare loop of decode and network."""

@@ -1,0 +1,292 @@
+"""Measures chexray end to end against a bare loop: `python -m bench.chexray`.
+
+End to end is a request to the service's own port: form, decode, gate, network, object, row,
+answer, with a real PostgreSQL and a real folder. The bare loop decodes, preprocesses and runs the
+same bytes through the same network and does nothing else. They take turns;
+the figure is the median of the rounds' ratios, because the machine is shared. Where others use
+the machine too, the processor time per picture (of service and PostgreSQL) says more.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import io
+import os
+import shutil
+import statistics
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from uuid import uuid4
+
+import numpy as np
+import psutil
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+
+from bench.chexray.radiograph import draw_radiograph
+from bench.serving.networks import MEDIUM, make_explained_package
+from services.chexray.app import SHIPPED_PACKAGE
+from services.chexray.domain import Pathology
+from shared.assertions import GATEWAY, HEADER, AssertionSigner, Caller
+from shared.imaging import decode
+from shared.inference import ModelPackage, load_package
+from shared.inference.devices import usable_cores
+from shared.inference.runtime import CPU_PROVIDER, Session
+from shared.keys import ensure_keys, read_key
+from shared.postgres import EmbeddedPostgres, make_home
+
+PORT = 18_640
+_START_TIMEOUT_S = 60
+_PICTURES = 32
+
+
+def pictures(folder: Path | None, side_px: int, kind: str) -> list[bytes]:
+    """Radiographs to send: those in `folder`, or drawings."""
+    if folder is not None:
+        return [path.read_bytes() for path in sorted(folder.iterdir())[:_PICTURES]]
+    drawn = []
+    for seed in range(_PICTURES):
+        file = io.BytesIO()
+        Image.fromarray(draw_radiograph(side_px, seed)).save(file, kind)
+        drawn.append(file.getvalue())
+    return drawn
+
+
+def renewed(image: bytes) -> bytes:
+    """The same picture in other bytes, so that each is a new object: a comment in its header."""
+    text = uuid4().hex.encode()
+    if image.startswith(b"\xff\xd8"):
+        return image[:2] + b"\xff\xfe" + struct.pack(">H", len(text) + 2) + text + image[2:]
+    chunk = b"tEXtComment\0" + text
+    packed = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    return image[:33] + packed + image[33:]
+
+
+class BareLoop:
+    """Decode, preprocess and network: one thread per core, or one loop whose runs use all cores."""
+
+    def __init__(self, images: Sequence[bytes], package: ModelPackage, loops: int) -> None:
+        self._preprocess = package.preprocess
+        self._input = package.manifest.input.name
+        self._target_px = max(package.manifest.input.size)
+        self._loops = loops
+        self._session = Session(
+            package.read_network(),
+            [(CPU_PROVIDER, {})],
+            threads_per_run=max(1, usable_cores() // loops),
+        )
+        self._images = images
+
+    def run(self, seconds: float) -> float:
+        """Pictures per second."""
+        counts = [0] * self._loops
+        until = time.perf_counter() + seconds
+
+        def work(number: int) -> None:
+            while time.perf_counter() < until:
+                image = self._images[counts[number] % len(self._images)]
+                tensor = self._preprocess(decode(image, target_px=self._target_px).pixels)
+                self._session.run({self._input: tensor[np.newaxis]})
+                counts[number] += 1
+
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(len(counts))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return sum(counts) / seconds
+
+
+class EndToEnd:
+    """Clients that keep their connection and have their next request ready."""
+
+    def __init__(self, images: Sequence[bytes], connections: int, assertion: str) -> None:
+        self._connections = connections
+        self._images = images
+        self._assertion = assertion
+        self._sent = 0
+        self.refused = 0
+
+    def run(self, seconds: float) -> tuple[float, list[float]]:
+        """Answers per second, and how long each took."""
+        return asyncio.run(self._run(seconds))
+
+    async def _run(self, seconds: float) -> tuple[float, list[float]]:
+        taken: list[float] = []
+        until = time.perf_counter() + seconds
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(self._connections):
+                tasks.create_task(self._client(until, taken))
+        return len(taken) / seconds, taken
+
+    async def _client(self, until: float, taken: list[float]) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", PORT + 2)
+        while (started_at := time.perf_counter()) < until:
+            self._sent += 1
+            image = renewed(self._images[self._sent % len(self._images)])
+            writer.write(_request(image, self._assertion))
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
+            await reader.readexactly(length)
+            self.refused += not head.startswith(b"HTTP/1.1 201")
+            taken.append(time.perf_counter() - started_at)
+        writer.close()
+
+
+def _request(image: bytes, assertion: str) -> bytes:
+    body = (
+        b'--x\r\nContent-Disposition: form-data; name="title"\r\n\r\nbench\r\n'
+        b'--x\r\nContent-Disposition: form-data; name="image"; filename="a.jpg"\r\n'
+        b"Content-Type: image/jpeg\r\n\r\n" + image + b"\r\n--x--\r\n"
+    )
+    head = (
+        f"POST /api/v2/chexray/studies HTTP/1.1\r\nHost: bench\r\n{HEADER}: {assertion}\r\n"
+        f"Content-Type: multipart/form-data; boundary=x\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+def _wait_until_ready(service: subprocess.Popen[bytes]) -> None:
+    until = time.monotonic() + _START_TIMEOUT_S
+    while time.monotonic() < until:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{PORT + 2}/readyz", timeout=2):
+                return
+        except (urllib.error.URLError, OSError):
+            if service.poll() is not None:
+                sys.exit("The service ended before it was ready.")
+            time.sleep(0.1)
+    sys.exit("The service was not ready in time.")
+
+
+def _cpu_seconds(service: int) -> float:
+    """Processor time that the service and the database server have used."""
+    here = psutil.Process()
+    family = [psutil.Process(service), *here.children(recursive=True)]
+    seconds = 0.0
+    for process in {process.pid: process for process in family}.values():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            times = process.cpu_times()
+            seconds += times.user + times.system
+    return seconds
+
+
+def _measure(arguments: argparse.Namespace, home: Path, database_url: str) -> list[list[float]]:
+    images = pictures(arguments.pictures, arguments.side, arguments.format)
+    ensure_keys(home / "keys")
+    environment = {
+        **os.environ,
+        "VEDETTE_HOME": str(home),
+        "VEDETTE_PORT": str(PORT),
+        "VEDETTE_DATABASE_URL": database_url,
+        "VEDETTE_LOG_LEVEL": "warning",
+        "VEDETTE_DEVICE": "cpu",
+    }
+    package = load_package(arguments.package)
+    # Installed as `vedette models import` does it.
+    shutil.copytree(
+        arguments.package, home / "models" / package.manifest.id / package.manifest.version
+    )
+    environment["VEDETTE_CHEXRAY_MODEL"] = package.name
+    bare = BareLoop(images, package, arguments.loops)
+    service = subprocess.Popen([sys.executable, "-m", "services.chexray"], env=environment)
+    rounds: list[list[float]] = []
+    try:
+        _wait_until_ready(service)
+        signer = AssertionSigner(GATEWAY, read_key(home / "keys", "assertion-chexray"))
+        for number in range(arguments.rounds + 1):
+            caller = Caller(subject=str(uuid4()), kind="user", scopes=frozenset({"chexray:write"}))
+            load = EndToEnd(images, arguments.connections, signer.sign(caller, "chexray"))
+            before_s = time.process_time()
+            bare_per_s = bare.run(arguments.seconds)
+            bare_cpu_ms = 1000 * (time.process_time() - before_s) / (bare_per_s * arguments.seconds)
+            before_s = _cpu_seconds(service.pid)
+            per_s, taken = load.run(arguments.seconds)
+            cpu_ms = 1000 * (_cpu_seconds(service.pid) - before_s) / len(taken)
+            if load.refused:
+                sys.exit(f"{load.refused} requests were not answered with 201.")
+            if number:  # the first round warms up
+                p50, p99 = np.percentile(taken, [50, 99]) * 1000
+                rounds.append(
+                    [
+                        bare_per_s,
+                        per_s,
+                        per_s / bare_per_s,
+                        p50,
+                        p99,
+                        bare_cpu_ms,
+                        cpu_ms,
+                        bare_cpu_ms / cpu_ms,
+                    ]
+                )
+    finally:
+        service.terminate()
+        service.wait(20)
+    return rounds
+
+
+def main() -> None:
+    """Print a table of the rounds and their median."""
+    parser = argparse.ArgumentParser(prog="python -m bench.chexray", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--connections", type=int, default=8)
+    parser.add_argument(
+        "--loops",
+        type=int,
+        default=usable_cores(),
+        help="threads of the bare side; the cores are divided between their runs",
+    )
+    parser.add_argument("--side", type=int, default=1024, help="side of the drawings in pixels")
+    parser.add_argument("--format", choices=("JPEG", "PNG"), default="JPEG")
+    parser.add_argument(
+        "--package", type=Path, default=SHIPPED_PACKAGE, help="the folder of another model package"
+    )
+    parser.add_argument(
+        "--densenet",
+        action="store_true",
+        help="a DenseNet-121 of random weights, as `vedette models import` makes of published ones",
+    )
+    parser.add_argument("--pictures", type=Path, help="a folder of radiographs instead")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        if arguments.densenet:
+            arguments.package = make_explained_package(
+                Path(folder) / "densenet", MEDIUM, [str(label) for label in Pathology]
+            )
+        home = make_home(Path(folder) / "home")
+        Path(folder).chmod(0o711)
+        database = EmbeddedPostgres(home)
+        try:
+            rounds = _measure(arguments, home, database.start(timeout_s=60))
+        finally:
+            database.stop()
+    table = Table("round", "bare/s", "end to end/s", "ratio", "p50 ms", "p99 ms")
+    for column in ("bare CPU ms", "CPU ms", "CPU ratio"):
+        table.add_column(column)
+    for number, row in enumerate(rounds, 1):
+        table.add_row(str(number), *_cells(row))
+    table.add_row(
+        "median", *_cells([statistics.median(column) for column in zip(*rounds, strict=True)])
+    )
+    Console().print(table)
+
+
+def _cells(row: Sequence[float]) -> list[str]:
+    bare, per_s, ratio, *rest, cpu_ratio = row
+    times = (f"{figure:.1f}" for figure in rest)
+    return [f"{bare:.1f}", f"{per_s:.1f}", f"{ratio:.3f}", *times, f"{cpu_ratio:.3f}"]
+
+
+if __name__ == "__main__":
+    main()

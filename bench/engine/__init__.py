@@ -1,0 +1,1 @@
+"""How near the engine comes to a bare loop of runs, in one process."""

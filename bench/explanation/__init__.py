@@ -1,0 +1,1 @@
+"""What explanations cost and how faithful they are."""

@@ -1,0 +1,1 @@
+"""How fast fleet stores frames and tells of alerts."""

@@ -1,0 +1,1 @@
+"""How soon netra acknowledges, picks up and finishes photographs."""

@@ -1,0 +1,1 @@
+"""What `/predictions` costs, through the gateway."""

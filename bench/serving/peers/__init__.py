@@ -1,0 +1,1 @@
+"""The same network behind other people's servers, each in the configuration that it advises."""
