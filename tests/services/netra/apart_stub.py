@@ -1,0 +1,44 @@
+"""Analysers that processes of their own load; what they do depends on the picture's format."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from services.netra.domain import Analysis
+from services.netra.settings import Settings
+from shared.imaging import ImageTooLarge, Picture
+from tests.services.netra.support import DISEASED
+
+
+class OddAnalyser:
+    """Dies, hangs, raises or answers, as the picture says."""
+
+    evidence = "research"
+
+    def analyse(self, picture: Picture) -> Analysis:
+        """See `Analyser`."""
+        match picture.format:
+            case "deadly":
+                os.kill(os.getpid(), signal.SIGKILL)
+            case "endless":
+                time.sleep(60)
+            case "large":
+                raise ImageTooLarge("Too many pixels.", limit=1)
+            case "odd":
+                raise ZeroDivisionError("by zero")
+        return DISEASED
+
+
+@contextmanager
+def open_odd(settings: Settings) -> Iterator[OddAnalyser]:
+    """An analyser that loads."""
+    yield OddAnalyser()
+
+
+@contextmanager
+def open_broken(settings: Settings) -> Iterator[OddAnalyser]:
+    """An analyser that does not."""
+    raise ValueError("the verdict was fitted to other networks")
+    yield OddAnalyser()

@@ -1,0 +1,199 @@
+"""The database going away is an answer, not a crash; a commit comes before its 201."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from fastapi import FastAPI
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
+
+from shared.db import (
+    DatabaseAway,
+    SessionDep,
+    create_engine,
+    single_statements,
+)
+from shared.migrations import migrate
+from shared.problems import install_problem_handlers
+from shared.revocations import Revocations
+from tests.serving import running
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+asyncpg"])
+async def test_an_address_may_carry_the_options_of_libpq(
+    scratch_database: str, scheme: str
+) -> None:
+    """Managed servers hand out addresses with `sslmode` and more; none of it may be lost."""
+    _, rest = scratch_database.split("://")
+    joined = "&" if "?" in rest else "?"
+    url = f"{scheme}://{rest}{joined}sslmode=prefer&application_name=of%20a%20test"
+    engine = create_engine(url)
+    async with engine.connect() as connection:
+        assert await connection.scalar(text("SHOW application_name")) == "of a test"
+    await engine.dispose()
+    await migrate(url, "auth")
+    async with Revocations.listen(url) as revocations:
+        assert revocations.is_fresh
+
+
+async def test_encryption_that_is_asked_for_is_never_left_out() -> None:
+    """A server that cannot encrypt is not spoken to."""
+    heard: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        said = await reader.read(8)
+        writer.write(b"N")
+        with contextlib.suppress(ConnectionError):
+            said += await reader.read()
+        writer.close()
+        heard.set_result(said)
+
+    server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    engine = create_engine(f"postgresql://anna@127.0.0.1:{port}/v?sslmode=require")
+    with pytest.raises(DatabaseAway):
+        async with engine.connect():
+            pass
+    server.close()
+
+    # The request for TLS of PostgreSQL's protocol, and not a byte after the refusal.
+    assert await asyncio.wait_for(heard, 5) == bytes.fromhex("0000000804d2162f")
+
+
+def test_something_that_is_no_address_is_refused() -> None:
+    with pytest.raises(ValueError, match="postgresql://"):
+        create_engine("vedette")
+
+
+@pytest.fixture
+async def scratch_engine(scratch_database: str) -> AsyncGenerator[AsyncEngine]:
+    engine = create_engine(scratch_database, pool_size=2)
+    yield engine
+    await engine.dispose()
+
+
+async def end_all_connections(engine: AsyncEngine) -> None:
+    """What a restart of the server does to everybody."""
+    async with engine.connect() as connection:
+        await connection.execute(
+            text(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE pid <> pg_backend_pid() AND datname = current_database()"
+            )
+        )
+
+
+async def test_a_connection_that_is_cut_is_database_away_and_then_all_is_well(
+    scratch_engine: AsyncEngine, scratch_database: str
+) -> None:
+    other = create_engine(scratch_database)
+    async with scratch_engine.connect() as connection:
+        await connection.execute(text("SELECT 1"))
+        await end_all_connections(other)
+        with pytest.raises(DatabaseAway):
+            await connection.execute(text("SELECT 1"))
+    async with scratch_engine.connect() as connection:
+        assert await connection.scalar(text("SELECT 1")) == 1
+    await other.dispose()
+
+
+async def test_a_connection_that_is_cut_while_it_waits_is_replaced_unnoticed(
+    scratch_engine: AsyncEngine, scratch_database: str
+) -> None:
+    """After a restart of the server nobody is told that the pool was full of dead connections."""
+    other = create_engine(scratch_database)
+    async with scratch_engine.connect() as one, scratch_engine.connect() as two:
+        cut = [await each.get_raw_connection() for each in (one, two)]
+        drivers = [connection.driver_connection for connection in cut]
+    await end_all_connections(other)
+    async with asyncio.timeout(10):
+        # Each statement gives the event loop a turn in which it hears of the ends.
+        while not all(driver is not None and driver.is_closed() for driver in drivers):
+            await end_all_connections(other)
+    async with scratch_engine.connect() as one, scratch_engine.connect() as two:
+        assert await one.scalar(text("SELECT 1")) == await two.scalar(text("SELECT 1")) == 1
+    await other.dispose()
+
+
+async def test_a_cancelled_statement_stays_cancelled(scratch_engine: AsyncEngine) -> None:
+    """Whoever waits for the end of a task must not be told that the database went away instead."""
+
+    async def wait_long() -> None:
+        async with scratch_engine.connect() as connection:
+            begun.set()
+            await connection.execute(text("SELECT pg_sleep(30)"))
+
+    begun = asyncio.Event()
+    task = asyncio.create_task(wait_long())
+    await begun.wait()
+    await asyncio.sleep(0.05)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    async with scratch_engine.connect() as connection:
+        assert await connection.scalar(text("SELECT 1")) == 1
+
+
+async def test_a_single_statement_is_committed_by_itself(
+    scratch_engine: AsyncEngine, scratch_database: str
+) -> None:
+    other = create_engine(scratch_database)
+    async with single_statements(scratch_engine)() as session:
+        await session.execute(text("CREATE TABLE kept AS SELECT 7 AS n"))
+        async with other.connect() as connection:
+            assert await connection.scalar(text("SELECT n FROM kept")) == 7
+    await other.dispose()
+
+
+async def test_no_server_is_database_away() -> None:
+    engine = create_engine("postgresql://nobody@127.0.0.1:1/nowhere")
+    with pytest.raises(DatabaseAway) as caught:
+        async with engine.connect():
+            pass
+    assert caught.value.status == 503
+    assert caught.value.headers == {"Retry-After": "1"}
+
+
+async def test_an_error_of_a_statement_stays_what_it_is(scratch_engine: AsyncEngine) -> None:
+    async with scratch_engine.connect() as connection:
+        await connection.execute(text("CREATE TEMP TABLE t (a int UNIQUE)"))
+        with pytest.raises(IntegrityError):
+            await connection.execute(text("INSERT INTO t VALUES (1), (1)"))
+
+
+def application(engine: AsyncEngine) -> FastAPI:
+    """Two routes on one table, with its constraint checked at the commit."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, object]]:
+        yield {"sessions": async_sessionmaker(engine)}
+
+    app = FastAPI(lifespan=lifespan)
+    install_problem_handlers(app)
+
+    @app.post("/numbers/{number}", status_code=201)
+    async def add(number: int, session: SessionDep) -> int:
+        await session.execute(text("INSERT INTO numbers VALUES (:n)"), {"n": number})
+        return number
+
+    @app.get("/numbers")
+    async def count(session: SessionDep) -> int:
+        return len((await session.execute(text("SELECT n FROM numbers"))).all())
+
+    return app
+
+
+async def test_a_failed_commit_is_no_201(scratch_engine: AsyncEngine) -> None:
+    async with scratch_engine.begin() as connection:
+        await connection.execute(
+            text("CREATE TABLE numbers (n int UNIQUE DEFERRABLE INITIALLY DEFERRED)")
+        )
+    async with running(application(scratch_engine)) as client:
+        first = await client.post("/numbers/1")
+        second = await client.post("/numbers/1")
+        assert (first.status_code, second.status_code) == (201, 500)
+        assert (await client.get("/numbers")).json() == 1
