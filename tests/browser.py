@@ -218,8 +218,13 @@ def running_browser(program: str) -> Generator[Browser]:
         )
         try:
             address = _address(Path(home) / "DevToolsActivePort", process)
+            # Pings would draw from `random` in a thread of their own, while Hypothesis watches it.
             with connect(
-                address, max_size=_MAX_MESSAGE_BYTES, compression=None, proxy=None
+                address,
+                max_size=_MAX_MESSAGE_BYTES,
+                compression=None,
+                proxy=None,
+                ping_interval=None,
             ) as connection:
                 yield Browser(connection)
         finally:

@@ -17,10 +17,17 @@ def none_left(running: Running) -> bool:
     return not any(is_alive(pid) for pid in running.process_ids())
 
 
+def wait_until_up(running: Running) -> None:
+    """Wait for the welcome, for which only the gateway is asked, and for both stand-ins' words."""
+    running.wait_until_ready()
+    for name in ("auth", "gateway"):
+        running.wait_for(rf"{name} +│ pid \d+")
+
+
 def test_it_tells_where_it_is_and_who_may_enter(start: Start, scratch_database: str) -> None:
     """Address, administrator, and a line to paste."""
     running = start(scratch_database)
-    running.wait_until_ready()
+    wait_until_up(running)
 
     address = f"http://127.0.0.1:{running.port}"
     [password] = running.wait_for(r"password +(\w{24}) ")
@@ -35,7 +42,7 @@ def test_the_password_is_made_for_auth_alone_and_told_once(
 ) -> None:
     """No other process learns it, and no file keeps it."""
     running = start(scratch_database)
-    running.wait_until_ready()
+    wait_until_up(running)
 
     [password] = running.wait_for(r"password +(\w{24}) ")
     assert f"auth     │ told {password}" in running.text
@@ -50,7 +57,7 @@ def test_a_password_that_was_never_told_is_told_at_the_next_start(
     path = home / "first-password"
     path.write_text("waiting-password")
     running = start(scratch_database)
-    running.wait_until_ready()
+    wait_until_up(running)
 
     running.wait_for(r"password +waiting-password ")
 
@@ -59,9 +66,8 @@ def test_a_preset_password_is_named_and_never_shown(start: Start, scratch_databa
     """Logs outlive terminals."""
     preset = "chosen by hand"
     running = start(scratch_database, environment={"VEDETTE_ADMIN_PASSWORD": preset})
-    running.wait_until_ready()
+    wait_until_up(running)
     running.wait_for("Ctrl-C")
-    running.wait_for(r"auth +│ told")
 
     welcome = running.text.partition("Vedette is ready")[2].partition("Ctrl-C")[0]
     assert '--data-urlencode "password=$VEDETTE_ADMIN_PASSWORD"' in welcome
@@ -73,7 +79,7 @@ def test_a_preset_password_is_named_and_never_shown(start: Start, scratch_databa
 def test_sigterm_stops_every_process(start: Start, scratch_database: str) -> None:
     """A clean end: status 0 and nothing left."""
     running = start(scratch_database, auth=["--grandchild"])
-    running.wait_until_ready()
+    wait_until_up(running)
 
     assert running.end() < 10
     assert running.process.returncode == 0
@@ -84,7 +90,7 @@ def test_sigterm_stops_every_process(start: Start, scratch_database: str) -> Non
 def test_ctrl_c_stops_a_process_that_does_not_listen(start: Start, scratch_database: str) -> None:
     """After its grace it is killed; the whole takes less than ten seconds by default."""
     running = start(scratch_database, auth=["--stubborn"], gateway=["--stubborn"])
-    running.wait_until_ready()
+    wait_until_up(running)
 
     assert running.end(signal.SIGINT) < 10
     assert running.process.returncode == 0
@@ -95,7 +101,7 @@ def test_a_second_ctrl_c_stops_at_once(start: Start, scratch_database: str) -> N
     """Whoever asks twice does not want to wait for the grace."""
     patient = {"VEDETTE_STOP_GRACE_S": "60"}
     running = start(scratch_database, auth=["--stubborn"], environment=patient)
-    running.wait_until_ready()
+    wait_until_up(running)
     running.process.send_signal(signal.SIGINT)
     running.wait_for("once more to stop at once")
 
@@ -106,7 +112,7 @@ def test_a_second_ctrl_c_stops_at_once(start: Start, scratch_database: str) -> N
 def test_a_killed_supervisor_leaves_no_process(start: Start, home: Path) -> None:
     """After kill -9 the kernel ends the services and the database."""
     running = start(None)
-    running.wait_until_ready()
+    wait_until_up(running)
     assert server_processes(home)
 
     running.end(signal.SIGKILL)
@@ -120,7 +126,7 @@ def test_a_killed_service_serves_again_within_three_seconds(
 ) -> None:
     """The supervisor notices the end itself; nobody polls for it."""
     running = start(scratch_database)
-    running.wait_until_ready()
+    wait_until_up(running)
     [first] = running.wait_for(r"auth     │ pid (\d+)")
     os.kill(int(first), signal.SIGKILL)
 
@@ -140,7 +146,7 @@ def test_what_a_killed_service_had_started_ends_with_it(
 ) -> None:
     """A new service must not meet the workers of the old one."""
     running = start(scratch_database, auth=["--grandchild"])
-    running.wait_until_ready()
+    wait_until_up(running)
     [grandchild] = running.wait_for(r"grandchild (\d+)")
     [service] = running.wait_for(r"auth     │ pid (\d+)")
     os.kill(int(service), signal.SIGKILL)
@@ -151,7 +157,7 @@ def test_what_a_killed_service_had_started_ends_with_it(
 def test_a_killed_database_is_started_again(start: Start, home: Path) -> None:
     """The services reconnect by themselves; the supervisor brings the server back."""
     running = start(None)
-    running.wait_until_ready()
+    wait_until_up(running)
     lock = home / "postgres" / "data" / "postmaster.pid"
     first = int(lock.read_text().split()[0])
     os.kill(first, signal.SIGKILL)
@@ -186,7 +192,7 @@ def test_a_taken_port_is_named(start: Start, scratch_database: str) -> None:
 def test_one_home_runs_one_platform(start: Start, scratch_database: str) -> None:
     """The second names the first."""
     first = start(scratch_database)
-    first.wait_until_ready()
+    wait_until_up(first)
     second = start(scratch_database)
 
     assert second.process.wait(20) == 1
@@ -215,7 +221,7 @@ def test_ctrl_c_during_the_start_stops_it(start: Start, home: Path) -> None:
 
 def test_keys_are_made_for_this_user_alone(start: Start, scratch_database: str, home: Path) -> None:
     """Before the first service starts."""
-    start(scratch_database).wait_until_ready()
+    wait_until_up(start(scratch_database))
 
     modes = {stat.S_IMODE(path.stat().st_mode) for path in (home / "keys").iterdir()}
     assert modes == {0o600}
