@@ -5,6 +5,7 @@ interpreter lock. A photograph that kills its process, or takes too long, costs 
 A process that has nothing to do ends, and with it the hundreds of megabytes that its networks take.
 """
 
+import asyncio
 import multiprocessing
 import os
 import queue
@@ -15,6 +16,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Final, Self
 
+import anyio
 import structlog
 
 from services.netra.domain import Analysis
@@ -32,11 +34,16 @@ Opener = Callable[[Settings], AbstractContextManager[Analyser]]
 _NICENESS: Final = 5
 _START_TIMEOUT_S: Final = 120.0
 _STOP_TIMEOUT_S: Final = 2.0
+_TOO_SLOW: Final = "the networks were not loaded in time"
 _SPAWNING: Final = multiprocessing.get_context("spawn")
 
 
 class AnalyserFailed(RuntimeError):
     """The process could not be started, died of a photograph, or raised on it."""
+
+
+class StillLoading(Exception):
+    """The networks are being loaded; photographs wait."""
 
 
 class _AtRest(AnalyserFailed):
@@ -47,20 +54,12 @@ class ApartAnalyser:
     """See `Analyser`: as many processes as photographs may be looked at at once."""
 
     def __init__(self, opener: Opener, settings: Settings, count: int) -> None:
-        """Start the processes and wait until each has loaded its networks.
-
-        Raises:
-            AnalyserFailed: one of them could not; the message says why.
-        """
+        """Start the processes; photographs wait until `load` has seen them load their networks."""
         self._processes = [_Process(opener, settings) for _ in range(count)]
         self._free: queue.SimpleQueue[_Process] = queue.SimpleQueue()
-        try:
-            for process in self._processes:
-                self._evidence = process.start()
-                self._free.put(process)
-        except AnalyserFailed:
-            self.close()
-            raise
+        self._is_loaded = False
+        for process in self._processes:
+            process.begin()
 
     def __enter__(self) -> Self:
         return self
@@ -68,10 +67,26 @@ class ApartAnalyser:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    @property
-    def evidence(self) -> str:
-        """See `Analyser`."""
-        return self._evidence
+    async def load(self) -> None:
+        """Wait until each process has loaded its networks; call it once.
+
+        Raises:
+            AnalyserFailed: one of them could not; the message says why.
+        """
+        try:
+            async with asyncio.timeout(_START_TIMEOUT_S):
+                for process in self._processes:
+                    await process.until_begun()
+                    self._free.put(process)
+        except TimeoutError as error:
+            raise AnalyserFailed(_TOO_SLOW) from error
+        self._is_loaded = True
+
+    async def check(self) -> str:
+        """For `/readyz`: raises `StillLoading` until `load` has ended well."""
+        if not self._is_loaded:
+            raise StillLoading
+        return f"{len(self.process_ids())} of {len(self._processes)} processes"
 
     def analyse(self, picture: Picture) -> Analysis:
         """See `Analyser`; waits for a process that is free.
@@ -111,8 +126,8 @@ class _Process:
         """The operating system's name for it."""
         return None if self._process is None else self._process.pid
 
-    def start(self) -> str:
-        """Start, and return the evidence level of what was loaded."""
+    def begin(self) -> None:
+        """Start; it says once that it has loaded what it needs."""
         self._line, theirs = _SPAWNING.Pipe()
         self._process = _SPAWNING.Process(
             target=_serve, args=(theirs, self._opener, self._settings), daemon=True
@@ -120,11 +135,12 @@ class _Process:
         self._process.start()
         # Closed here, so that the end of the process is the end of the line.
         theirs.close()
-        try:
-            answer = self._receive(_START_TIMEOUT_S)
-        except TimeoutError as error:
-            raise AnalyserFailed("the networks were not loaded in time") from error
-        return str(answer)
+
+    async def until_begun(self) -> None:
+        """Wait until it has loaded; raises `AnalyserFailed` where it could not."""
+        assert self._line is not None
+        await anyio.wait_readable(self._line.fileno())
+        self._receive(0)
 
     def analyse(self, picture: Picture) -> Analysis:
         """Let the process look; start one if there is none."""
@@ -134,7 +150,11 @@ class _Process:
             except _AtRest:
                 log.debug("analysis_process_rested")
         self.stop()
-        self.start()
+        self.begin()
+        try:
+            self._receive(_START_TIMEOUT_S)
+        except TimeoutError as error:
+            raise AnalyserFailed(_TOO_SLOW) from error
         return self._ask(picture)
 
     def _ask(self, picture: Picture) -> Analysis:
@@ -185,20 +205,20 @@ class _Process:
 
 
 def _serve(line: Connection, opener: Opener, settings: Settings) -> None:
-    """In the process: load, say how far it can be trusted, and look while there is work."""
+    """In the process: load, say so, and look while there is work."""
     os.nice(_NICENESS)
     # Whoever stops the service lets it finish what it has begun; it ends this process itself.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     try:
         with opener(settings) as analyser:
-            line.send(str(analyser.evidence))
+            line.send(None)
             while line.poll(settings.netra_rest_after_s):
                 line.send(_look(analyser, line.recv()))
     except (EOFError, BrokenPipeError):
         # The service has ended.
         return
-    except Exception as error:  # whatever loading raises is told, and the service does not start
+    except Exception as error:  # whatever loading raises is told, and ends the service
         line.send(AnalyserFailed(f"{type(error).__name__}: {error}"))
 
 

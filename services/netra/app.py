@@ -1,6 +1,7 @@
 """Assembles netra: all wiring, in the order in which it opens."""
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -11,7 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from starlette.types import Lifespan
 
 from services.netra import account_routes, media_routes, routes, webhook_routes
+from services.netra.analysis.analyser import stated_evidence
 from services.netra.announcing import WEBHOOKS, Endings
+from services.netra.apart import AnalyserFailed, ApartAnalyser
 from services.netra.compat import routes as compat_routes
 from services.netra.compat.state import CompatState
 from services.netra.dependencies import State
@@ -24,10 +27,10 @@ from services.netra.tables import KEYS
 from services.netra.worker import (
     SERVICE,
     at_once,
-    enter_analyser,
     limits_of,
     open_store,
     run_worker,
+    start_analyser,
 )
 from shared.assertions import AssertionSigner, AssertionVerifier
 from shared.auth_client import AuthClient
@@ -36,6 +39,7 @@ from shared.body_tokens import open_body_tokens
 from shared.cores import divide_cores
 from shared.db import create_engine, single_statements
 from shared.imaging import DecodePool
+from shared.jobs import Worker
 from shared.keys import read_key
 from shared.migrations import is_current, migrate_apart
 from shared.objects import Objects, is_writable, sweep
@@ -77,6 +81,9 @@ def resources(settings: Settings) -> Lifespan[FastAPI]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[AppState]:
         async with AsyncExitStack() as opened:
+            evidence = stated_evidence()
+            # First, because it takes longest; requests are answered while networks are loaded.
+            analyser = opened.enter_context(start_analyser(settings, at_once(settings)))
             database_url = settings.require_database_url()
             await migrate_apart(database_url, SERVICE)
             database = create_engine(database_url, pool_size=settings.database_pool_size)
@@ -84,7 +91,6 @@ def resources(settings: Settings) -> Lifespan[FastAPI]:
             sessions = async_sessionmaker(database, expire_on_commit=False)
             objects = open_store(settings)
 
-            analyser = await enter_analyser(opened, settings, at_once(settings))
             # Apart from the worker's, so that a person who looks does not wait for a batch.
             decoder = await opened.enter_async_context(
                 DecodePool(divide_cores(settings.threads).decoding, limits_of(settings))
@@ -108,13 +114,14 @@ def resources(settings: Settings) -> Lifespan[FastAPI]:
             )
 
             await opened.enter_async_context(running(_sweep_for_ever(settings, objects, sessions)))
-            await opened.enter_async_context(worker.running())
+            await opened.enter_async_context(running(_work(analyser, worker)))
             app.state.checks.update(
                 database=is_current(database, SERVICE),
                 objects=is_writable(objects),
+                networks=analyser.check,
                 worker=worker.check,
             )
-            log.info("service_ready", at_once=at_once(settings), evidence=analyser.evidence)
+            log.info("service_ready", at_once=at_once(settings), evidence=evidence)
             yield AppState(
                 sessions=sessions,
                 analyses=Analyses(
@@ -123,7 +130,7 @@ def resources(settings: Settings) -> Lifespan[FastAPI]:
                 illustrator=Illustrator(objects, decoder),
                 endings=endings,
                 webhook_addresses=addresses,
-                guard=EvidenceGuard(settings.evidence, analyser.evidence),
+                guard=EvidenceGuard(settings.evidence, evidence),
                 first_credits=settings.netra_credits,
                 max_upload_bytes=settings.netra_max_upload_bytes + 64 * 1024,
                 auth=AuthClient(SERVICE, auth, signer),
@@ -131,6 +138,18 @@ def resources(settings: Settings) -> Lifespan[FastAPI]:
             )
 
     return lifespan
+
+
+async def _work(analyser: ApartAnalyser, worker: Worker) -> None:
+    """Do jobs from the moment the networks are loaded; end the service where they cannot be."""
+    try:
+        await analyser.load()
+    except AnalyserFailed as error:
+        log.critical("networks_not_loaded", error=str(error))
+        signal.raise_signal(signal.SIGTERM)
+        return
+    async with worker.running():
+        await asyncio.Event().wait()
 
 
 async def _sweep_for_ever(

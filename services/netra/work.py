@@ -37,11 +37,6 @@ _DECODED: Final = 0.25
 class Analyser(Protocol):
     """Looks at photographs; synchronous, callable from several threads at once."""
 
-    @property
-    def evidence(self) -> str:
-        """The weakest evidence level among what answers."""
-        ...
-
     def analyse(self, picture: Picture) -> Analysis:
         """What is to be seen on an upright photograph."""
         ...

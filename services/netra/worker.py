@@ -2,10 +2,8 @@
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from functools import partial
 from typing import Final
 
-import anyio.to_thread
 import cv2
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
 
@@ -43,10 +41,9 @@ def at_once(settings: Settings) -> int:
     return max(1, divide_cores(settings.threads).decoding // 2)
 
 
-async def enter_analyser(opened: AsyncExitStack, settings: Settings, concurrency: int) -> Analyser:
-    """Start the processes that look at photographs; they end when `opened` closes."""
-    apart = partial(ApartAnalyser, open_analyser, settings, max(1, concurrency))
-    return opened.enter_context(await anyio.to_thread.run_sync(apart))
+def start_analyser(settings: Settings, concurrency: int) -> ApartAnalyser:
+    """Start the processes that look at photographs; they end when it closes."""
+    return ApartAnalyser(open_analyser, settings, max(1, concurrency))
 
 
 @asynccontextmanager
@@ -96,7 +93,8 @@ async def open_worker() -> AsyncIterator[Worker]:
         concurrency = at_once(settings) or 1
         engine = create_engine(database_url, pool_size=concurrency + _SPARE_CONNECTIONS)
         opened.push_async_callback(engine.dispose)
-        analyser = await enter_analyser(opened, settings, concurrency)
+        analyser = opened.enter_context(start_analyser(settings, concurrency))
+        await analyser.load()
         yield await opened.enter_async_context(
             run_worker(settings, engine, analyser, open_store(settings), concurrency)
         )

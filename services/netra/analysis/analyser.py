@@ -26,6 +26,7 @@ from services.netra.domain import (
 from services.netra.outlines import Outlines
 from shared.imaging import Picture
 from shared.inference import Engine, Evidence, load_package
+from shared.inference.package import read_manifest
 
 MODELS: Final = Path(__file__).parent.parent / "models"
 LESION_PACKAGES: Final = ("netra-lesions-a", "netra-lesions-b")
@@ -208,6 +209,18 @@ def create_analyser(
     """
     finder = LesionFinder([engine.load(load_package(models / name)) for name in packages])
     return Analyser(finder, *load_retinopathy(models / RETINOPATHY_FILE))
+
+
+def stated_evidence(models: Path = MODELS, packages: Sequence[str] = LESION_PACKAGES) -> Evidence:
+    """The weakest evidence level of what `create_analyser` loads, which is not loaded for it.
+
+    Raises:
+        PackageRefused: a manifest is missing or wrong.
+        ValueError: the verdict is not what this module understands.
+    """
+    retinopathy, _ = load_retinopathy(models / RETINOPATHY_FILE)
+    stated = [read_manifest(models / name).evidence for name in packages]
+    return max((Evidence.RULES, *stated, retinopathy.evidence), key=_WEAKER.index)
 
 
 def _notes(

@@ -15,8 +15,6 @@ from tests.services.netra.support import DISEASED
 class OddAnalyser:
     """Dies, hangs, raises or answers, as the picture says."""
 
-    evidence = "research"
-
     def analyse(self, picture: Picture) -> Analysis:
         """See `Analyser`."""
         match picture.format:
@@ -41,4 +39,11 @@ def open_odd(settings: Settings) -> Iterator[OddAnalyser]:
 def open_broken(settings: Settings) -> Iterator[OddAnalyser]:
     """An analyser that does not."""
     raise ValueError("the verdict was fitted to other networks")
+    yield OddAnalyser()
+
+
+@contextmanager
+def open_slow(settings: Settings) -> Iterator[OddAnalyser]:
+    """An analyser that takes a minute to load."""
+    time.sleep(60)
     yield OddAnalyser()

@@ -1,16 +1,17 @@
 """A photograph that kills, stalls or breaks its analyser costs one process and nothing else."""
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import AsyncIterator
 
 import numpy as np
 import pytest
 
-from services.netra.apart import AnalyserFailed, ApartAnalyser
+from services.netra.apart import AnalyserFailed, ApartAnalyser, StillLoading
 from services.netra.settings import Settings
 from shared.imaging import ImageTooLarge, Picture
 from tests.holding import eventually
 from tests.running import is_alive
-from tests.services.netra.apart_stub import open_broken, open_odd
+from tests.services.netra.apart_stub import open_broken, open_odd, open_slow
 from tests.services.netra.support import DISEASED
 
 SETTINGS = Settings(netra_analysis_timeout_s=1)
@@ -22,15 +23,15 @@ def photograph(kind: str = "jpeg") -> Picture:
 
 
 @pytest.fixture(scope="module")
-def analyser() -> Iterator[ApartAnalyser]:
+async def analyser() -> AsyncIterator[ApartAnalyser]:
     """One process."""
     with ApartAnalyser(open_odd, SETTINGS, 1) as found:
+        await found.load()
         yield found
 
 
 def test_a_photograph_is_looked_at_as_in_the_own_process(analyser: ApartAnalyser) -> None:
     assert analyser.analyse(photograph()) == DISEASED
-    assert analyser.evidence == "research"
 
 
 @pytest.mark.parametrize(
@@ -51,10 +52,11 @@ def test_the_next_photograph_is_looked_at_whatever_the_last_one_did(
     assert analyser.analyse(photograph()) == DISEASED
 
 
-def test_a_process_without_work_ends_and_the_next_photograph_starts_another() -> None:
+async def test_a_process_without_work_ends_and_the_next_photograph_starts_another() -> None:
     """Its networks take hundreds of megabytes."""
     hasty = Settings(netra_analysis_timeout_s=10, netra_rest_after_s=1)
     with ApartAnalyser(open_odd, hasty, 1) as found:
+        await found.load()
         (first,) = found.process_ids()
         assert eventually(lambda: not is_alive(first), within_s=30)
 
@@ -62,9 +64,34 @@ def test_a_process_without_work_ends_and_the_next_photograph_starts_another() ->
         assert found.process_ids() != [first]
 
 
-def test_networks_that_do_not_load_are_told_at_the_start() -> None:
-    with pytest.raises(AnalyserFailed, match="fitted to other networks"):
-        ApartAnalyser(open_broken, SETTINGS, 1)
+async def test_networks_that_do_not_load_are_told_at_the_start() -> None:
+    with ApartAnalyser(open_broken, SETTINGS, 1) as found:
+        with pytest.raises(AnalyserFailed, match="fitted to other networks"):
+            await found.load()
+        with pytest.raises(StillLoading):
+            await found.check()
+
+
+async def test_it_is_ready_when_the_networks_are_loaded() -> None:
+    """Until then the service answers, and photographs wait."""
+    with ApartAnalyser(open_odd, SETTINGS, 2) as found:
+        with pytest.raises(StillLoading):
+            await found.check()
+
+        await found.load()
+        assert await found.check() == "2 of 2 processes"
+
+
+async def test_processes_that_are_still_loading_end_with_it() -> None:
+    with ApartAnalyser(open_slow, SETTINGS, 2) as found:
+        pids = found.process_ids()
+        loading = asyncio.create_task(found.load())
+        await asyncio.sleep(0.1)
+        loading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await loading
+
+    assert not any(is_alive(pid) for pid in pids)
 
 
 def test_no_process_is_left_behind() -> None:

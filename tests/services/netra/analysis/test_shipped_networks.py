@@ -14,6 +14,7 @@ from services.netra.analysis.analyser import (
     SURE_LESION,
     Analyser,
     create_analyser,
+    stated_evidence,
 )
 from services.netra.analysis.lesions import LesionFinder
 from services.netra.analysis.retinopathy import load_retinopathy
@@ -30,6 +31,11 @@ def analyser() -> Iterator[Analyser]:
     """What the service runs."""
     with Engine("cpu", threads=2) as engine:
         yield create_analyser(engine)
+
+
+def test_manifests_state_what_the_loaded_networks_answer_with(analyser: Analyser) -> None:
+    """The service goes by them before the networks are loaded."""
+    assert stated_evidence() == analyser.evidence
 
 
 def as_picture(pixels: drawn.Pixels) -> Picture:

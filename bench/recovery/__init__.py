@@ -1,0 +1,1 @@
+"""How soon a killed program of the platform serves again."""
