@@ -5,19 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
 
-from services.chexray.answers import (
-    MEDIA_TYPES,
-    Described,
-    binary_answer,
-    etag_of,
-    file_answer,
-    is_known,
-    marks_of,
-    not_modified,
-    original_answer,
-    problem_answers,
-    wants_png,
-)
+from services.chexray.answers import etag_of, marks_of, original_answer
 from services.chexray.dependencies import (
     AuthorDep,
     IllustratedDep,
@@ -33,7 +21,17 @@ from services.chexray.dependencies import (
 from services.chexray.domain import Pathology
 from services.chexray.errors import UnknownLabel
 from services.chexray.schemas import PREFIX, StudyOut, StudyPageOut, from_cursor, to_cursor
+from shared.answers import (
+    Described,
+    binary_answer,
+    file_answer,
+    is_known,
+    not_modified,
+    problem_answers,
+    wants_png,
+)
 from shared.idempotency import PARAMETER, REPLAYED
+from shared.imaging.media_types import MEDIA_TYPES
 from shared.methods import complete_methods
 
 router = APIRouter(prefix=PREFIX, tags=["chexray"])
@@ -160,7 +158,7 @@ async def get_image(
     request: Request, found: IllustratedDep, illustrator: IllustratorDep
 ) -> Response:
     """The file as you uploaded it, or drawn as PNG where `Accept` names that and not its type."""
-    if wants_png(found.study, request.headers.get("accept", "*/*")):
+    if wants_png(MEDIA_TYPES[found.study.image.format], request.headers.get("accept", "*/*")):
         content, media_type = await illustrator.plain(found.study)
         answer = file_answer(content, media_type, f"radiograph-{found.study.id}.png", "inline")
     else:

@@ -25,14 +25,11 @@ from services.chexray.inference import Classifier
 from services.chexray.report import build_report
 from services.chexray.repository import NewStudy, StudyRepository
 from shared.imaging import Decoder
+from shared.imaging.media_types import BROWSER_FORMATS, suffix_of
 from shared.inference import Evidence, EvidencePolicy, EvidenceRefused, enforce_evidence
 from shared.objects import Objects
 
 log = structlog.get_logger(__name__)
-
-#: What browsers show themselves; everything else is drawn for them.
-BROWSER_FORMATS = frozenset({"png", "jpeg", "gif", "webp", "bmp"})
-_EXTENSIONS = {"jpeg": "jpg", "dicom": "dcm", "tiff": "tif", "jpeg2000": "jp2"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +92,7 @@ class StudyReader:
                 width_px=opened.width_px,
                 height_px=opened.height_px,
                 file_name=plain_file_name(upload.file_name)
-                or f"radiograph.{_EXTENSIONS.get(opened.format, opened.format)}",
+                or f"radiograph.{suffix_of(opened.format)}",
             ),
             media_token=new_media_token(),
             gate=opened.gate,

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.fleet.alerting import Alerting, Handling, Opening
-from services.fleet.answers import etag_of, is_known, not_modified, problem_answers
+from services.fleet.answers import etag_of
 from services.fleet.dependencies import (
     AlertingDep,
     DeviceDep,
@@ -39,6 +39,7 @@ from services.fleet.schemas import (
     severity_from,
     to_cursor,
 )
+from shared.answers import is_known, not_modified, problem_answers
 from shared.assertions import get_caller
 from shared.db import SessionDep
 from shared.idempotency import REPLAYED, idempotency_key_of

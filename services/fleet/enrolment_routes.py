@@ -5,7 +5,6 @@ import binascii
 
 from fastapi import APIRouter, Response
 
-from services.fleet.answers import problem_answers
 from services.fleet.auth_client import DeviceToken
 from services.fleet.dependencies import DevicesDep
 from services.fleet.devices import CHALLENGE_LIFETIME_S
@@ -18,6 +17,7 @@ from services.fleet.schemas import (
     DeviceTokenOut,
     EnrolIn,
 )
+from shared.answers import problem_answers
 
 router = APIRouter(prefix=f"{PREFIX}/devices", tags=["fleet"])
 

@@ -9,14 +9,7 @@ from uuid import UUID
 from fastapi import APIRouter, Header, Request, Response
 from pydantic import ValidationError
 
-from services.fleet.answers import (
-    binary_answer,
-    etag_of,
-    is_known,
-    not_modified,
-    picture_answer,
-    problem_answers,
-)
+from services.fleet.answers import etag_of, picture_answer
 from services.fleet.dependencies import ViewerDep, device_id_of
 from services.fleet.domain import AlertId, NewFrame, date, is_picture
 from services.fleet.errors import FrameNotFound, FrameTooLarge, UnreadableFrame
@@ -24,6 +17,7 @@ from services.fleet.hot import HotRoute
 from services.fleet.ingest import FrameWriter
 from services.fleet.repositories.frames import FrameRepository
 from services.fleet.schemas import PREFIX, FrameIn, FrameStoredOut
+from shared.answers import binary_answer, is_known, not_modified, problem_answers
 from shared.base64text import Base64Refused, Base64TooLarge, decode_base64_text
 from shared.db import SessionDep
 from shared.idempotency import PARAMETER, idempotency_key_of

@@ -5,7 +5,6 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query
 
-from services.fleet.answers import problem_answers
 from services.fleet.dependencies import AdministratorDep
 from services.fleet.domain import TruckId, UserId
 from services.fleet.repositories.members import MemberRepository
@@ -21,6 +20,7 @@ from services.fleet.schemas import (
     number_from,
     to_cursor,
 )
+from shared.answers import problem_answers
 from shared.db import SessionDep
 
 router = APIRouter(

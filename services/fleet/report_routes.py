@@ -8,7 +8,6 @@ from fastapi import APIRouter, Query, Request, Response
 from starlette.responses import StreamingResponse
 
 from services.fleet.alert_routes import aware, filters
-from services.fleet.answers import problem_answers
 from services.fleet.dependencies import AdministratorDep, GuardDep, ViewerDep
 from services.fleet.domain import IncidentId, Severity, State
 from services.fleet.errors import IncidentNotFound, InvalidCursor
@@ -33,6 +32,7 @@ from services.fleet.schemas import (
     to_cursor,
 )
 from services.fleet.webhooks import TENANT, WEBHOOKS
+from shared.answers import problem_answers
 from shared.db import SessionDep
 from shared.problems import InvalidRequest, NotFound
 from shared.webhooks import AddressRefused

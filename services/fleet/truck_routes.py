@@ -9,15 +9,7 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import StreamingResponse
 
-from services.fleet.answers import (
-    INERT_HEADERS,
-    binary_answer,
-    etag_of,
-    is_known,
-    not_modified,
-    picture_answer,
-    problem_answers,
-)
+from services.fleet.answers import etag_of, picture_answer
 from services.fleet.dependencies import AdministratorDep, DevicesDep, ViewerDep
 from services.fleet.domain import DeviceId, Truck, TruckId, Viewer
 from services.fleet.errors import FrameNotFound, TruckNotFound
@@ -39,6 +31,7 @@ from services.fleet.schemas import (
     number_from,
     to_cursor,
 )
+from shared.answers import INERT_HEADERS, binary_answer, is_known, not_modified, problem_answers
 from shared.db import SessionDep
 
 router = APIRouter(prefix=PREFIX, tags=["fleet"])

@@ -5,7 +5,6 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Path, Query, Request
 
-from services.netra.answers import problem_answers
 from services.netra.dependencies import AdministratorDep, GuardDep, RepositoryDep, ViewerDep
 from services.netra.domain import OwnerId
 from services.netra.evidence import weakest
@@ -22,6 +21,7 @@ from services.netra.schemas import (
     LedgerOut,
     MovementOut,
 )
+from shared.answers import problem_answers
 from shared.db import SessionDep
 from shared.methods import complete_methods
 

@@ -6,7 +6,8 @@ from uuid import UUID, uuid5
 
 from services.netra.domain import LesionType, sentences_for
 from services.netra.job import AnalysisJob, Eye
-from services.netra.report import LESION_CODES, NOT_FOR_DIAGNOSIS, RETINOPATHY, SCHEME
+from services.netra.report import LESION_CODES, RETINOPATHY
+from shared.dicom_reports import NOT_FOR_DIAGNOSIS, SCHEME
 
 SNOMED = "http://snomed.info/sct"
 _LOINC = "http://loinc.org"

@@ -13,10 +13,8 @@ from services.netra.fhir import build_bundle
 from services.netra.job import AnalysisJob
 from services.netra.report import build_report
 from shared.imaging import Decoder
+from shared.imaging.media_types import BROWSER_FORMATS
 from shared.objects import Objects
-
-#: What browsers show themselves; everything else is drawn for them.
-BROWSER_FORMATS = frozenset({"png", "jpeg", "gif", "webp", "bmp"})
 
 
 @dataclass(frozen=True, slots=True)

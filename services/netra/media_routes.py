@@ -5,16 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
 
-from services.netra.answers import (
-    MEDIA_TYPES,
-    PRIVATE,
-    binary_answer,
-    file_answer,
-    marks_of,
-    original_answer,
-    problem_answers,
-    wants_png,
-)
+from services.netra.answers import marks_of, original_answer
 from services.netra.dependencies import GuardDep, IllustratorDep, JobDep, RepositoryDep
 from services.netra.domain import LesionType
 from services.netra.drawing import draw_mask
@@ -22,6 +13,8 @@ from services.netra.errors import NoSuchMask
 from services.netra.illustrating import found_of
 from services.netra.job import AnalysisJob
 from services.netra.schemas import PREFIX
+from shared.answers import PRIVATE, binary_answer, file_answer, problem_answers, wants_png
+from shared.imaging.media_types import MEDIA_TYPES
 from shared.methods import complete_methods
 
 router = APIRouter(prefix=f"{PREFIX}/{{analysis_id}}", tags=["netra"])
@@ -44,7 +37,7 @@ ToldDep = Annotated[AnalysisJob, Depends(find_told)]
 )
 async def get_image(request: Request, job: JobDep, illustrator: IllustratorDep) -> Response:
     """The file as you uploaded it, or drawn as PNG where `Accept` names that and not its type."""
-    if wants_png(job, request.headers.get("accept", "*/*")):
+    if wants_png(MEDIA_TYPES[job.image.format], request.headers.get("accept", "*/*")):
         content, media_type = await illustrator.plain(job)
         answer = file_answer(content, media_type, f"fundus-{job.id}.png", "inline")
     else:

@@ -1,26 +1,20 @@
-"""An analysis as a DICOM structured report: Comprehensive 3D SR, TID 1500, for any archive.
+"""An analysis as a DICOM structured report, for any archive; see `shared.dicom_reports`."""
 
-highdicom and its code dictionaries take a second and some 100 MB to load; the first report pays
-for them, not every start of the service.
-"""
-
-from __future__ import annotations
-
-from datetime import UTC
-from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any
 from uuid import UUID, uuid5
 
 from services.netra.domain import LesionType
 from services.netra.job import AnalysisJob, Eye, Patient
-
-if TYPE_CHECKING:
-    from pydicom import Dataset
-
-MANUFACTURER = "Vedette"
-NOT_FOR_DIAGNOSIS = "Not for diagnosis: automatic reading, not verified by a physician"
-SCHEME = "99VEDETTE"
-_SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+from shared.dicom_reports import (
+    MANUFACTURER,
+    NOT_FOR_DIAGNOSIS,
+    SCHEME,
+    Described,
+    Source,
+    find_source,
+    write_report,
+)
 
 #: SNOMED CT.
 RETINOPATHY = ("4855003", "Diabetic retinopathy")
@@ -36,18 +30,6 @@ _EYES: dict[Eye, tuple[str, str]] = {
     Eye.LEFT: ("7771000", "Left"),
     Eye.RIGHT: ("24028007", "Right"),
 }
-_PATIENT_AND_STUDY = (
-    "PatientID",
-    "PatientName",
-    "PatientBirthDate",
-    "PatientSex",
-    "AccessionNumber",
-    "StudyID",
-    "StudyDate",
-    "StudyTime",
-    "StudyDescription",
-    "ReferringPhysicianName",
-)
 
 
 def build_report(job: AnalysisJob, image: bytes) -> bytes:
@@ -68,7 +50,7 @@ def build_report(job: AnalysisJob, image: bytes) -> bytes:
     found = job.found
     if found is None:
         raise ValueError("there is nothing to report yet")
-    source, is_dicom = _source(job, image)
+    source = _source(job, image)
     algorithm = sr.AlgorithmIdentification(
         name=", ".join(model.id for model in found.models) or "rules",
         version=", ".join(model.version for model in found.models) or "0",
@@ -102,11 +84,7 @@ def build_report(job: AnalysisJob, image: bytes) -> bytes:
         if job.eye is None
         else sr.CodedConcept(_EYES[job.eye][0], "SCT", _EYES[job.eye][1]),
     )
-    references = (
-        [sr.SourceImageForMeasurementGroup(source.SOPClassUID, source.SOPInstanceUID)]
-        if is_dicom
-        else None
-    )
+    references = source.references()
 
     def group(name: str, kind: Any, measurements: list[Any], said: list[Any]) -> Any:
         return sr.MeasurementsAndQualitativeEvaluations(
@@ -155,105 +133,40 @@ def build_report(job: AnalysisJob, image: bytes) -> bytes:
             )
             for type_ in LesionType
         ]
-    content = sr.MeasurementReport(
-        observation_context=sr.ObservationContext(
-            observer_device_context=sr.ObserverContext(
-                observer_type=codes.DCM.Device,
-                observer_identifying_attributes=sr.DeviceObserverIdentifyingAttributes(
-                    uid=_uid(job, "observer"),
-                    name=MANUFACTURER,
-                    manufacturer_name=MANUFACTURER,
-                    model_name="netra",
-                ),
-            )
+    return write_report(
+        source,
+        groups,
+        Described(
+            procedure=("314971001", "Camera fundoscopy"),
+            observer="netra",
+            model="netra",
+            versions=", ".join(f"{model.id}@{model.version}" for model in found.models)[:64]
+            or "rules",
+            series_number=9002,
+            series_description=f"[{found.evidence.upper()}] Fundus findings, not for diagnosis",
+            dated=job.finished_at or job.created_at,
+            uid=partial(_uid, job),
         ),
-        procedure_reported=sr.CodedConcept("314971001", "SCT", "Camera fundoscopy"),
-        imaging_measurements=groups,
-        title=codes.DCM.ImagingMeasurementReport,
     )
-    report = sr.Comprehensive3DSR(
-        evidence=[source],
-        content=content,
-        series_instance_uid=_uid(job, "series"),
-        series_number=9002,
-        sop_instance_uid=_uid(job, "report"),
-        instance_number=1,
-        manufacturer=MANUFACTURER,
-        is_complete=True,
-        is_final=False,
-        is_verified=False,
-        record_evidence=is_dicom,
-        specific_character_set="ISO_IR 192",
-        series_description=f"[{found.evidence.upper()}] Fundus findings, not for diagnosis",
-        manufacturer_model_name="netra",
-        software_versions=", ".join(f"{model.id}@{model.version}" for model in found.models)[:64]
-        or "rules",
-    )
-    if not is_dicom:
-        # There is no DICOM instance that the report could point at.
-        del report.CurrentRequestedProcedureEvidenceSequence
-    _date(report, job)
-    file = BytesIO()
-    report.save_as(file, enforce_file_format=True)
-    return file.getvalue()
 
 
-def _date(report: Any, job: AnalysisJob) -> None:
-    """Date the report when the analysis ended, so that it is the same file every time."""
-    at = (job.finished_at or job.created_at).astimezone(UTC)
-    for name in ("ContentDate", "InstanceCreationDate", "SeriesDate"):
-        if name in report:
-            setattr(report, name, at.strftime("%Y%m%d"))
-    for name in ("ContentTime", "InstanceCreationTime", "SeriesTime"):
-        if name in report:
-            setattr(report, name, at.strftime("%H%M%S.%f"))
-    for equipment in report.get("ContributingEquipmentSequence", ()):
-        equipment.ContributionDateTime = at.strftime("%Y%m%d%H%M%S.%f")
-    report.TimezoneOffsetFromUTC = "+0000"
-
-
-def _source(job: AnalysisJob, image: bytes) -> tuple[Dataset, bool]:
-    """What the report inherits, and whether it is an instance that the report can point at."""
-    from pydicom import Dataset, dcmread
-
-    header = (
-        dcmread(BytesIO(image), force=True, stop_before_pixels=True)
-        if job.image.format == "dicom"
-        else Dataset()
-    )
+def _source(job: AnalysisJob, image: bytes) -> Source:
     patient = job.examination.patient if job.examination is not None else Patient()
-    told = {
-        "PatientID": patient.id,
-        "PatientName": patient.name,
-        "PatientBirthDate": ""
-        if patient.birth_date is None
-        else patient.birth_date.strftime("%Y%m%d"),
-        "PatientSex": patient.sex,
-    }
-    source = Dataset()
-    for name in _PATIENT_AND_STUDY:
-        setattr(source, name, str(header.get(name) or told.get(name) or ""))
-    is_dicom = all(
-        header.get(name)
-        for name in ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
+    born = patient.birth_date
+    return find_source(
+        image if job.image.format == "dicom" else None,
+        told={
+            "PatientID": patient.id,
+            "PatientName": patient.name,
+            "PatientBirthDate": "" if born is None else born.strftime("%Y%m%d"),
+            "PatientSex": patient.sex,
+        },
+        identifier=str(job.id),
+        made_at=job.created_at,
+        modality="OP",
+        study_uid=_study_uid(job),
+        uid=partial(_uid, job),
     )
-    if is_dicom:
-        source.SOPClassUID = header.SOPClassUID
-        source.SOPInstanceUID = header.SOPInstanceUID
-        source.StudyInstanceUID = header.StudyInstanceUID
-        source.SeriesInstanceUID = header.SeriesInstanceUID
-        source.Modality = str(header.get("Modality") or "OP")
-    else:
-        at = job.created_at.astimezone(UTC)
-        source.StudyDate = source.StudyDate or at.strftime("%Y%m%d")
-        source.StudyTime = source.StudyTime or at.strftime("%H%M%S")
-        source.PatientID = source.PatientID or str(job.id)
-        source.SOPClassUID = _SECONDARY_CAPTURE
-        source.SOPInstanceUID = _uid(job, "image")
-        source.StudyInstanceUID = str(header.get("StudyInstanceUID") or _study_uid(job))
-        source.SeriesInstanceUID = _uid(job, "image series")
-        source.Modality = "OP"
-    return source, is_dicom
 
 
 def _study_uid(job: AnalysisJob) -> str:

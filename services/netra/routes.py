@@ -10,15 +10,7 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from services.netra.announcing import LOOK_AGAIN_S
-from services.netra.answers import (
-    PRIVATE,
-    Described,
-    etag_of,
-    is_known,
-    marks_of,
-    not_modified,
-    problem_answers,
-)
+from services.netra.answers import etag_of, marks_of
 from services.netra.dependencies import (
     MAX_WAIT_S,
     AnalysesDep,
@@ -43,6 +35,7 @@ from services.netra.schemas import (
     from_cursor,
     to_cursor,
 )
+from shared.answers import PRIVATE, Described, is_known, not_modified, problem_answers
 from shared.idempotency import PARAMETER, REPLAYED
 from shared.methods import complete_methods
 

@@ -10,12 +10,12 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.netra.announcing import EVENTS, WEBHOOKS
-from services.netra.answers import problem_answers
 from services.netra.dependencies import AuthorDep, ViewerDep
 from services.netra.domain import OwnerId
 from services.netra.errors import DeliveryNotFound, TooManyWebhooks, WebhookNotFound, WebhookRefused
 from services.netra.schemas import ROOT
 from services.netra.tables import WebhookDeliveryRow, WebhookRow
+from shared.answers import problem_answers
 from shared.db import SessionDep
 from shared.methods import complete_methods
 from shared.webhooks import EVERYTHING, AddressRefused

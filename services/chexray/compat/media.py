@@ -6,11 +6,12 @@ from urllib.parse import quote
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from services.chexray.answers import INERT_HEADERS, marks_of
+from services.chexray.answers import marks_of
 from services.chexray.compat.translate import heatmap_name, image_name, media_token_in
 from services.chexray.compat.views import cors_headers
 from services.chexray.domain import ActivationMaps, Study
 from services.chexray.repository import StudyRepository
+from shared.answers import INERT_HEADERS
 
 
 async def show_image(request: Request) -> Response:

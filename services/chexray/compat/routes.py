@@ -8,7 +8,6 @@ from fastapi import APIRouter
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from services.chexray.answers import Described, binary_answer
 from services.chexray.compat.media import show_heatmap, show_image
 from services.chexray.compat.negotiation import JSON_TYPE
 from services.chexray.compat.parsing import FORM, JSON, MULTIPART
@@ -17,7 +16,8 @@ from services.chexray.compat.translate import HEATMAPS, IMAGES
 from services.chexray.compat.views import NO_CREDENTIALS, View
 from services.chexray.compat.xrays import show_user, show_xray, upload, upload_anonymously
 from services.chexray.domain import Pathology
-from services.chexray.service import BROWSER_FORMATS
+from shared.answers import Described, binary_answer
+from shared.imaging.media_types import BROWSER_FORMATS
 
 _TEXT_FIELD = {"type": "string", "required": True, "read_only": False}
 

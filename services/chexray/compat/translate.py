@@ -5,7 +5,7 @@ from typing import Any
 from urllib.parse import quote
 
 from services.chexray.domain import MEDIA_TOKEN_CHARACTERS, Pathology, Study
-from services.chexray.service import BROWSER_FORMATS
+from shared.imaging.media_types import BROWSER_FORMATS
 
 IMAGES = "/media/images/"
 HEATMAPS = "/media/heatmaps/"
