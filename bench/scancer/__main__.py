@@ -33,7 +33,7 @@ from rich.table import Table
 from bench.chexray.__main__ import BareLoop
 from bench.serving.figures import Measured
 from bench.serving.loads import put_load
-from bench.serving.networks import TINY, make_package
+from bench.serving.networks import MEDIUM, TINY, make_package
 from bench.serving.targets import REPOSITORY, Headers, Target, free_port
 from services.scancer.app import SHIPPED_PACKAGES
 from shared.assertions import GATEWAY, HEADER, AssertionSigner, Caller
@@ -50,6 +50,7 @@ _SUBJECT = "0190f0f0-0000-7000-8000-000000000000"
 _SCOPES = frozenset({"scancer:predict", "scancer:read", "scancer:admin"})
 _NAME = "measured"
 _START_S = 60.0
+NETWORKS = {"tiny": TINY, "medium": MEDIUM}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +78,10 @@ def main() -> None:
         sys.exit("wrk not found: apt-get install wrk")
     structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        if options.tiny:
-            options.package = make_package(Path(folder) / "tiny", TINY)
+        if options.network is not None:
+            options.package = make_package(
+                Path(folder) / options.network, NETWORKS[options.network]
+            )
         package = load_package(options.package)
         picture = (options.package / package.manifest.test_vectors[0].input).read_bytes()
         body = _tensor_request(package, picture) if options.tensor else picture
@@ -285,7 +288,11 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--processes", type=int, default=1, help="of the service; the gateway divides among them"
     )
-    parser.add_argument("--tiny", action="store_true", help="a network that costs nothing")
+    parser.add_argument(
+        "--network",
+        choices=NETWORKS,
+        help="instead of the shipped one: tiny costs nothing, medium is DenseNet-121",
+    )
     parser.add_argument("--tensor", action="store_true", help="instead: /v2/models/…/infer")
     parser.add_argument(
         "--package",
