@@ -1,15 +1,14 @@
 """Assembles bqat: all wiring, in the order in which it opens."""
 
-import asyncio
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
 import structlog
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
-from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from sqlalchemy.ext.asyncio import async_sessionmaker
 from starlette.types import Lifespan
 
 from services.bqat import routes
@@ -26,9 +25,9 @@ from shared.background import running
 from shared.db import create_engine
 from shared.imaging import DecodePool, Limits
 from shared.migrations import is_current, migrate_apart
-from shared.objects import Objects, is_writable, sweep
-from shared.problems import Problem
+from shared.objects import is_writable
 from shared.service_app import believe_gateway, create_service_app
+from shared.sweeping import sweep_for_ever
 
 log = structlog.get_logger(__name__)
 
@@ -87,7 +86,16 @@ def resources(settings: Settings, *, crew: Crew | None = None) -> Lifespan[FastA
             )
             await opened.enter_async_context(bench.worker.running())
             await opened.enter_async_context(
-                running(_sweep_for_ever(settings, bench.objects, sessions))
+                running(
+                    sweep_for_ever(
+                        bench.objects,
+                        sessions,
+                        lambda session, names: TaskRepository(session).referenced(names),
+                        every_s=settings.bqat_sweep_interval_s,
+                        age_s=settings.bqat_sweep_age_s,
+                        keys=KEYS,
+                    )
+                )
             )
             app.state.checks.update(
                 database=is_current(database, SERVICE),
@@ -105,24 +113,3 @@ def resources(settings: Settings, *, crew: Crew | None = None) -> Lifespan[FastA
             )
 
     return lifespan
-
-
-async def _sweep_for_ever(
-    settings: Settings, objects: Objects, sessions: async_sessionmaker[AsyncSession]
-) -> None:
-    """Now and then delete uploaded samples and reports that nothing refers to any more."""
-
-    async def referenced(sha256s: Sequence[str]) -> set[str]:
-        async with sessions.begin() as session:
-            return await TaskRepository(session).referenced(sha256s)
-
-    while True:
-        await asyncio.sleep(settings.bqat_sweep_interval_s)
-        try:
-            deleted = await sweep(objects, settings.bqat_sweep_age_s, referenced)
-            async with sessions.begin() as session:
-                await KEYS.forget(session)
-        except (Problem, OSError) as error:
-            log.warning("sweep_failed", error=type(error).__name__)
-        else:
-            log.info("objects_swept", deleted=deleted)

@@ -1,7 +1,7 @@
 """Assembles chexray: all wiring, in the order in which it opens."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -11,7 +11,7 @@ import httpx
 import numpy as np
 import structlog
 from fastapi import FastAPI
-from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from sqlalchemy.ext.asyncio import async_sessionmaker
 from starlette.types import Lifespan
 
 from services.chexray import routes
@@ -34,9 +34,9 @@ from shared.imaging import DecodePool, Limits
 from shared.inference import Engine, Network, load_package, resolve_package
 from shared.keys import read_key
 from shared.migrations import is_current, migrate_apart
-from shared.objects import Objects, is_writable, open_objects, sweep
-from shared.problems import Problem
+from shared.objects import is_writable, open_objects
 from shared.service_app import believe_gateway, create_service_app
+from shared.sweeping import sweep_for_ever
 
 log = structlog.get_logger(__name__)
 
@@ -104,7 +104,18 @@ def resources(settings: Settings) -> Lifespan[FastAPI]:
             )
 
             await opened.enter_async_context(
-                running(_sweep_for_ever(settings, objects, sessions, quota))
+                running(
+                    sweep_for_ever(
+                        objects,
+                        sessions,
+                        lambda session, names: StudyRepository(session, quota).referenced_images(
+                            names
+                        ),
+                        every_s=settings.chexray_sweep_interval_s,
+                        age_s=settings.chexray_sweep_age_s,
+                        keys=KEYS,
+                    )
+                )
             )
             app.state.checks.update(
                 database=is_current(database, SERVICE),
@@ -133,27 +144,3 @@ def _network_check(network: Network) -> Check:
         return network.package.name
 
     return check
-
-
-async def _sweep_for_ever(
-    settings: Settings,
-    objects: Objects,
-    sessions: async_sessionmaker[AsyncSession],
-    quota: Quota,
-) -> None:
-    """Now and then delete pictures that no study refers to, and keys that nobody repeats."""
-
-    async def referenced(sha256s: Sequence[str]) -> set[str]:
-        async with sessions.begin() as session:
-            return await StudyRepository(session, quota).referenced_images(sha256s)
-
-    while True:
-        await asyncio.sleep(settings.chexray_sweep_interval_s)
-        try:
-            deleted = await sweep(objects, settings.chexray_sweep_age_s, referenced)
-            async with sessions.begin() as session:
-                await KEYS.forget(session)
-        except (Problem, OSError) as error:
-            log.warning("sweep_failed", error=type(error).__name__)
-        else:
-            log.info("objects_swept", deleted=deleted)

@@ -16,8 +16,8 @@ from services.fleet.domain import Behavior
 from services.fleet.repositories.events import EventRepository
 from services.fleet.repositories.frames import FrameRepository
 from services.fleet.repositories.trucks import TruckRepository
+from shared.jobs.errors import AWAY
 from shared.objects import Objects, sweep
-from shared.problems import Problem
 
 log = structlog.get_logger(__name__)
 
@@ -71,7 +71,7 @@ class Upkeep:
                 if now - swept_at > timedelta(hours=1):
                     swept_at = now
                     await self.sweep_pictures()
-            except (Problem, OSError) as error:
+            except AWAY as error:
                 log.warning("upkeep_failed", error=type(error).__name__)
             else:
                 if deleted:

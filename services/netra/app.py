@@ -2,13 +2,13 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import httpx
 import structlog
 from fastapi import FastAPI
-from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from sqlalchemy.ext.asyncio import async_sessionmaker
 from starlette.types import Lifespan
 
 from services.netra import account_routes, media_routes, routes, webhook_routes
@@ -42,9 +42,9 @@ from shared.imaging import DecodePool
 from shared.jobs import Worker
 from shared.keys import read_key
 from shared.migrations import is_current, migrate_apart
-from shared.objects import Objects, is_writable, sweep
-from shared.problems import Problem
+from shared.objects import is_writable
 from shared.service_app import believe_gateway, create_service_app
+from shared.sweeping import sweep_for_ever
 from shared.webhooks import Courier, Guard, Sender
 
 log = structlog.get_logger(__name__)
@@ -113,7 +113,18 @@ def resources(settings: Settings) -> Lifespan[FastAPI]:
                 Courier(WEBHOOKS, sender, database, database_url).running()
             )
 
-            await opened.enter_async_context(running(_sweep_for_ever(settings, objects, sessions)))
+            await opened.enter_async_context(
+                running(
+                    sweep_for_ever(
+                        objects,
+                        sessions,
+                        lambda session, names: AnalysisRepository(session).referenced_images(names),
+                        every_s=settings.netra_sweep_interval_s,
+                        age_s=settings.netra_sweep_age_s,
+                        keys=KEYS,
+                    )
+                )
+            )
             await opened.enter_async_context(running(_work(analyser, worker)))
             app.state.checks.update(
                 database=is_current(database, SERVICE),
@@ -150,24 +161,3 @@ async def _work(analyser: ApartAnalyser, worker: Worker) -> None:
         return
     async with worker.running():
         await asyncio.Event().wait()
-
-
-async def _sweep_for_ever(
-    settings: Settings, objects: Objects, sessions: async_sessionmaker[AsyncSession]
-) -> None:
-    """Now and then delete pictures that no analysis refers to, and keys that nobody repeats."""
-
-    async def referenced(sha256s: Sequence[str]) -> set[str]:
-        async with sessions.begin() as session:
-            return await AnalysisRepository(session).referenced_images(sha256s)
-
-    while True:
-        await asyncio.sleep(settings.netra_sweep_interval_s)
-        try:
-            deleted = await sweep(objects, settings.netra_sweep_age_s, referenced)
-            async with sessions.begin() as session:
-                await KEYS.forget(session)
-        except (Problem, OSError) as error:
-            log.warning("sweep_failed", error=type(error).__name__)
-        else:
-            log.info("objects_swept", deleted=deleted)

@@ -1,7 +1,6 @@
 """Assembles scancer: all wiring, in the order in which it opens."""
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -46,9 +45,9 @@ from shared.inference.apart import verify_apart
 from shared.inference.download import Downloader
 from shared.keys import read_key
 from shared.migrations import is_current, migrate_apart
-from shared.objects import Objects, open_objects, sweep
-from shared.problems import Problem
+from shared.objects import open_objects
 from shared.service_app import believe_gateway, create_service_app
+from shared.sweeping import sweep_for_ever
 from shared.telemetry import metrics_response
 
 log = structlog.get_logger(__name__)
@@ -163,7 +162,19 @@ def resources(
                 deadline_s=settings.scancer_deadline_s,
             )
 
-            await opened.enter_async_context(running(_sweep_for_ever(objects, sessions, settings)))
+            await opened.enter_async_context(
+                running(
+                    sweep_for_ever(
+                        objects,
+                        sessions,
+                        lambda session, names: Models(
+                            session, settings.scancer_max_versions
+                        ).referenced_archives(names),
+                        every_s=_SWEEP_EVERY_S,
+                        age_s=_SWEEP_AGE_S,
+                    )
+                )
+            )
             app.state.checks.update(
                 database=is_current(database, SERVICE),
                 networks=_networks_check(catalogue),
@@ -268,23 +279,3 @@ def _networks_check(catalogue: Catalogue) -> Check:
         return f"{sum(each.served is not None for each in versions)} served"
 
     return check
-
-
-async def _sweep_for_ever(
-    objects: Objects, sessions: async_sessionmaker[AsyncSession], settings: Settings
-) -> None:
-    """Now and then delete archives that no version refers to."""
-
-    async def referenced(sha256s: Sequence[str]) -> set[str]:
-        async with sessions.begin() as session:
-            models = Models(session, settings.scancer_max_versions)
-            return await models.referenced_archives(sha256s)
-
-    while True:
-        await asyncio.sleep(_SWEEP_EVERY_S)
-        try:
-            deleted = await sweep(objects, _SWEEP_AGE_S, referenced)
-        except (Problem, OSError) as error:
-            log.warning("sweep_failed", error=type(error).__name__)
-        else:
-            log.info("archives_swept", deleted=deleted)

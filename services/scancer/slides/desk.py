@@ -1,12 +1,11 @@
 """Opens everything that slides need, for the service and for workers of their own."""
 
-import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import structlog
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
+from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
 
 from services.scancer.catalogue import Catalogue
 from services.scancer.settings import Settings
@@ -15,10 +14,11 @@ from services.scancer.slides.repository import SlideRepository
 from services.scancer.slides.service import Allowance, Slides
 from services.scancer.slides.tables import KEYS, SLIDES
 from services.scancer.slides.work import SlideHandler
+from shared.background import running
 from shared.imaging import DecodePool, Limits
 from shared.jobs import Worker
-from shared.objects import LargeObjects, open_objects, sweep
-from shared.problems import Problem
+from shared.objects import open_objects
+from shared.sweeping import sweep_for_ever
 
 log = structlog.get_logger(__name__)
 
@@ -86,33 +86,16 @@ async def open_slides(
         worker = Worker(
             SLIDES, handler, database, settings.require_database_url(), concurrency=at_once
         )
-        sweeping = asyncio.create_task(_sweep_for_ever(objects, sessions))
-        opened.push_async_callback(_stop, sweeping)
+        await opened.enter_async_context(
+            running(
+                sweep_for_ever(
+                    objects,
+                    sessions,
+                    lambda session, names: SlideRepository(session).referenced(names),
+                    every_s=_SWEEP_EVERY_S,
+                    age_s=_SWEEP_AGE_S,
+                    keys=KEYS,
+                )
+            )
+        )
         yield slides, worker
-
-
-async def _sweep_for_ever(
-    objects: LargeObjects, sessions: async_sessionmaker[AsyncSession]
-) -> None:
-    """Now and then delete files and views that no slide refers to."""
-
-    async def referenced(sha256s: Sequence[str]) -> set[str]:
-        async with sessions.begin() as session:
-            return await SlideRepository(session).referenced(sha256s)
-
-    while True:
-        await asyncio.sleep(_SWEEP_EVERY_S)
-        try:
-            deleted = await sweep(objects, _SWEEP_AGE_S, referenced)
-            async with sessions.begin() as session:
-                await KEYS.forget(session)
-        except (Problem, OSError) as error:
-            log.warning("sweep_failed", error=type(error).__name__)
-        else:
-            log.info("slides_swept", deleted=deleted)
-
-
-async def _stop(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task
