@@ -47,6 +47,18 @@ def serve(app: ASGIApp | Callable[..., ASGIApp], settings: Settings, *, port: in
     SettlingServer(config).run()
 
 
+class _End:
+    """How this process ends when it is told to."""
+
+    status = 0
+
+
+def give_up() -> None:
+    """Stop as if told to, but with status 1: what this process needs cannot be had."""
+    _End.status = 1
+    signal.raise_signal(signal.SIGTERM)
+
+
 def end_with_status_zero() -> None:
     """Make a stop that was asked for a success.
 
@@ -55,7 +67,7 @@ def end_with_status_zero() -> None:
     """
 
     def end(_: int, __: FrameType | None) -> None:
-        sys.exit(0)
+        sys.exit(_End.status)
 
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, end)

@@ -1,7 +1,6 @@
 """Assembles netra: all wiring, in the order in which it opens."""
 
 import asyncio
-import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -43,6 +42,7 @@ from shared.jobs import Worker
 from shared.keys import read_key
 from shared.migrations import is_current, migrate_apart
 from shared.objects import is_writable
+from shared.server import give_up
 from shared.service_app import believe_gateway, create_service_app
 from shared.sweeping import sweep_for_ever
 from shared.webhooks import Courier, Guard, Sender
@@ -157,7 +157,7 @@ async def _work(analyser: ApartAnalyser, worker: Worker) -> None:
         await analyser.load()
     except AnalyserFailed as error:
         log.critical("networks_not_loaded", error=str(error))
-        signal.raise_signal(signal.SIGTERM)
+        give_up()
         return
     async with worker.running():
         await asyncio.Event().wait()

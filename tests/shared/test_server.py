@@ -4,7 +4,8 @@ import signal
 import subprocess
 import sys
 import threading
-import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import httpx
 import pytest
@@ -15,14 +16,17 @@ from tests.running import free_ports
 
 PROGRAM = """
 import asyncio, sys
-from shared.server import serve
+from shared.server import give_up, serve
 from shared.settings import Settings
 
 async def app(scope, receive, send):
     if scope["type"] != "http":
         return
     if scope["path"] == "/slow":
+        print("begun", flush=True)
         await asyncio.sleep(0.5)
+    if scope["path"] == "/fatal":
+        give_up()
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": b"done"})
 
@@ -30,18 +34,19 @@ serve(app, Settings(), port=int(sys.argv[1]))
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_request_that_has_begun_is_answered_and_the_status_is_zero(
-    number: signal.Signals,
-) -> None:
-    port = free_ports(1)
-    url = f"http://127.0.0.1:{port}"
-    process = subprocess.Popen([sys.executable, "-c", PROGRAM, str(port)], cwd=ROOT)
-    answers: list[httpx.Response] = []
+def ask(url: str, answers: list[httpx.Response]) -> None:
+    """Keep the answer to one request."""
+    with httpx.Client(trust_env=False, timeout=10) as client:
+        answers.append(client.get(url))
 
-    def ask() -> None:
-        with httpx.Client(trust_env=False, timeout=10) as client:
-            answers.append(client.get(f"{url}/slow"))
+
+@contextmanager
+def serving() -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A process that listens, and its address."""
+    url = f"http://127.0.0.1:{(port := free_ports(1))}"
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, str(port)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
 
     def listens() -> bool:
         try:
@@ -51,13 +56,33 @@ def test_a_request_that_has_begun_is_answered_and_the_status_is_zero(
 
     try:
         assert eventually(listens, within_s=20)
-        asking = threading.Thread(target=ask)
+        yield process, url
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_request_that_has_begun_is_answered_and_the_status_is_zero(
+    number: signal.Signals,
+) -> None:
+    answers: list[httpx.Response] = []
+    with serving() as (process, url):
+        asking = threading.Thread(target=ask, args=(f"{url}/slow", answers))
         asking.start()
-        time.sleep(0.2)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begun\n"
         process.send_signal(number)
         asking.join()
         assert process.wait(10) == 0
-    finally:
-        process.kill()
     assert answers[0].text == "done"
     assert "server" not in answers[0].headers
+
+
+def test_a_process_that_gives_up_answers_what_has_begun_and_says_so_by_its_status() -> None:
+    """Whoever starts it again, or does not, goes by that."""
+    answers: list[httpx.Response] = []
+    with serving() as (process, url):
+        ask(f"{url}/fatal", answers)
+        assert process.wait(10) == 1
+    assert answers[0].text == "done"
