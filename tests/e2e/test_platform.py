@@ -107,7 +107,15 @@ def test_the_idle_platform_fits_into_nine_hundred_megabytes(own_platform: StartP
 
 
 @pytest.mark.parametrize(
-    "module", ["services.auth", "services.chexray", "services.netra", "services.fleet", "gateway"]
+    "module",
+    [
+        "services.auth",
+        "services.chexray",
+        "services.netra",
+        "services.fleet",
+        "services.bqat",
+        "gateway",
+    ],
 )
 def test_a_killed_process_serves_again_by_itself(platform: Platform, module: str) -> None:
     """Whoever dies is started again, and the platform becomes ready again."""
