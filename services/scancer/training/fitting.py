@@ -19,19 +19,24 @@ from services.scancer.training.network import Answers, PatchNetwork, Shape, pred
 from services.scancer.training.patches import middles, varied
 from services.scancer.training.teacher import LOCAL_HINTS, LocalHints, Teaching
 
+_TELL_EVERY = 200
+
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """Everything that was chosen; the same for every fold and for the shipped network."""
 
     shape: Shape = field(default_factory=Shape)
-    epochs: int = 16
+    crops: int = 128_000
+    """How many crops are learned from in all."""
+    labelled_share: float = 0.4
+    """How many of them are of labelled patches."""
     learning_rate: float = 5e-3
     batch: int = 64
     weight_decay: float = 0.02
-    warm_up_epochs: float = 1.5
+    warm_up_steps: int = 75
     soft_share: float = 0.7
-    """How much of the target is the teacher's probability rather than the label."""
+    """How much of a labelled patch's target is the teacher's probability rather than the label."""
     soft_temperature: float = 1.5
     hint_weight: float = 1.0
     local_weight: float = 1.0
@@ -47,14 +52,20 @@ class Lessons:
     """What there is to learn from.
 
     Attributes:
-        pixels: `(N, 96, 96, 3)`, 0 to 255.
+        pixels: `(M, 96, 96, 3)`, 0 to 255: N labelled patches, and further ones; row i of those
+            is made of labelled patch i % N.
         tumor: `(N,)`, 0 or 1.
-        teaching: what the teacher says of them.
+        teaching: what the teacher says of all M.
     """
 
     pixels: NDArray[np.uint8]
     tumor: NDArray[np.int64]
     teaching: Teaching
+
+    def made_of(self, rows: NDArray[np.intp]) -> NDArray[np.intp]:
+        """The rows of the further patches that are made of these labelled ones."""
+        every = np.arange(len(self.tumor), len(self.pixels))
+        return every[np.isin(every % len(self.tumor), rows)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +94,29 @@ class Course:
         return told.hexdigest()[:12]
 
 
-def fit(lessons: Lessons, course: Course) -> PatchNetwork:
-    """Fit one network on the patches `course.rows`.
+class _Rounds:
+    """Rows in random order, again and again."""
 
-    AdamW with warm-up and a cosine schedule; every epoch stains each patch anew and shifts it; the
-    result is the moving average of the weights.
+    def __init__(self, rows: NDArray[np.intp], random: np.random.Generator) -> None:
+        self._random = random
+        self._order = random.permutation(rows)
+        self._place = 0
+
+    def take(self, count: int) -> NDArray[np.intp]:
+        if self._place + count > len(self._order):
+            self._order = self._random.permutation(self._order)
+            self._place = 0
+        self._place += count
+        return self._order[self._place - count : self._place]
+
+
+def fit(lessons: Lessons, course: Course) -> PatchNetwork:
+    """Fit one network on the patches `course.rows`, and on the further ones made of them.
+
+    AdamW with warm-up and a cosine schedule; every crop is stained anew and shifted; the result is
+    the moving average of the weights.
     """
-    recipe, rows, teaching = course.recipe, course.rows, lessons.teaching
+    recipe, teaching = course.recipe, lessons.teaching
     torch.manual_seed(course.seed)
     random = np.random.default_rng(course.seed)
     network = PatchNetwork(recipe.shape, teaching.hints.shape[1], LOCAL_HINTS)
@@ -98,18 +125,19 @@ def fit(lessons: Lessons, course: Course) -> PatchNetwork:
     target = _targets(lessons, recipe)
     hints = torch.from_numpy(teaching.hints)
     local = LocalHints.open(teaching.local_file)
+    labelled = _Rounds(course.rows, random)
+    further = _Rounds(lessons.made_of(course.rows), random)
 
-    steps_per_epoch = len(rows) // recipe.batch
-    steps = recipe.epochs * steps_per_epoch
-    warm_up = recipe.warm_up_epochs * steps_per_epoch
+    steps = recipe.crops // recipe.batch
+    labelled_a_step = round(recipe.labelled_share * recipe.batch)
+    total = 0.0
     began = time.monotonic()
     for step in range(steps):
-        if step % steps_per_epoch == 0:
-            order = random.permutation(rows)
-            total = 0.0
-        place = step % steps_per_epoch * recipe.batch
-        chosen = order[place : place + recipe.batch]
-        fade = 0.5 * (1.0 + np.cos(np.pi * step / steps)) * min(1.0, (step + 1) / warm_up)
+        chosen = np.concatenate(
+            [labelled.take(labelled_a_step), further.take(recipe.batch - labelled_a_step)]
+        )
+        warm = min(1.0, (step + 1) / recipe.warm_up_steps)
+        fade = 0.5 * (1.0 + np.cos(np.pi * step / steps)) * warm
         for group in optimizer.param_groups:
             group["lr"] = recipe.learning_rate * fade
 
@@ -123,21 +151,24 @@ def fit(lessons: Lessons, course: Course) -> PatchNetwork:
         optimizer.step()
         total += float(loss.detach())
         _follow(averaged, network, 1.0 - min(recipe.average_decay, (step + 1) / (step + 10)))
-        if (step + 1) % (4 * steps_per_epoch) == 0 or step + 1 == steps:
+        if (step + 1) % _TELL_EVERY == 0:
             print(
-                f"{course.name}: epoch {(step + 1) // steps_per_epoch}, loss"
-                f" {total / steps_per_epoch:.3f}, {time.monotonic() - began:.0f} s",
+                f"{course.name}: step {step + 1} of {steps}, loss {total / _TELL_EVERY:.3f},"
+                f" {time.monotonic() - began:.0f} s",
                 flush=True,
             )
+            total = 0.0
     return averaged.eval()
 
 
 def _targets(lessons: Lessons, recipe: Recipe) -> Tensor:
-    """The labels, softened by what the teacher thinks."""
+    """What the teacher thinks, and the labels of those that have one in it."""
     teacher = torch.from_numpy(lessons.teaching.logits)
-    soft = torch.sigmoid(teacher / recipe.soft_temperature)
+    target = torch.sigmoid(teacher / recipe.soft_temperature)
     hard = torch.from_numpy(lessons.tumor).float()
-    return recipe.soft_share * soft + (1.0 - recipe.soft_share) * hard
+    soft = target[: len(hard)]
+    target[: len(hard)] = recipe.soft_share * soft + (1.0 - recipe.soft_share) * hard
+    return target
 
 
 def _optimizer(network: PatchNetwork, recipe: Recipe) -> torch.optim.Optimizer:

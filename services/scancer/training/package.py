@@ -86,7 +86,7 @@ def manifest(
     del accuracy["interval"]
     return {
         "id": "pcam-classification",
-        "version": "1.1",
+        "version": "1.2",
         "task": "image-classification",
         "evidence": "research",
         "licence": "MIT",

@@ -28,6 +28,10 @@ SHA256 = "a6d0666669b87d8a7591ad9374e105f6abe3f3eb7ed1f3ec4b014476af266ead"
 _MEAN = (0.701, 0.538, 0.692)
 _STD = (0.235, 0.277, 0.213)
 _POSES = 8
+#: An average that varies less than this says nothing.
+_DEAD = 1e-3
+#: How many deviations from the mean an average may lie: drawn mixtures go far.
+_MOST = 6.0
 
 
 #: Channels of the layer whose cells are compared one by one, each in eight poses.
@@ -46,7 +50,7 @@ class Teaching:
     Attributes:
         logits: `(N,)`, of tumour against none.
         hints: `(N, H)`, what its layers answer on average and in the middle, each scaled to mean
-            0 and deviation 1.
+            0 and deviation 1 over the labelled patches, and cut at 6.
         local_file: an array `(N, 36 * 8, 16, 16)`, what its third block answers cell by cell.
     """
 
@@ -83,28 +87,39 @@ class LocalHints:
         return torch.from_numpy((np.stack(windows).astype(np.float32) - self.mean) / self.scale)
 
 
-def teach(mirror: Path, pixels: NDArray[np.uint8], cache: Path, batch: int = 20) -> Teaching:
-    """Let the teacher look at every patch, `(N, 96, 96, 3)`; about ten minutes, once."""
+def teach(
+    mirror: Path, pixels: NDArray[np.uint8], labelled: int, cache: Path, batch: int = 20
+) -> Teaching:
+    """Let the teacher look at every patch; about a quarter of an hour, once.
+
+    Args:
+        mirror: holds the teacher's weights.
+        pixels: `(N, 96, 96, 3)`, 0 to 255.
+        labelled: how many of them, from the first on, have labels.
+        cache: where the answers are kept.
+        batch: how many patches the teacher looks at at once.
+    """
     file, local_file = cache / "teaching.npz", cache / "teaching-local.npy"
     if not file.is_file():
         session, layers = _open(mirror)
-        logits, hints, local = [], [], []
+        side = _LOCAL_KEPT.stop - _LOCAL_KEPT.start
+        shape = (len(pixels), LOCAL_HINTS * _POSES, side, side)
+        local = np.lib.format.open_memmap(local_file, "w+", np.float16, shape)
+        logits, hints = [], []
         for start in range(0, len(pixels), batch):
-            answers = session.run(
-                ["logits", *layers], {"image": _normalised(pixels[start : start + batch])}
-            )
+            some = slice(start, start + batch)
+            answers = session.run(["logits", *layers], {"image": _normalised(pixels[some])})
             logits.append(answers[0][:, 1] - answers[0][:, 0])
             hints.append(np.concatenate([_summary(answer) for answer in answers[1:]], axis=1))
-            kept = answers[1 + _LOCAL_BLOCK][:, :, _LOCAL_KEPT, _LOCAL_KEPT]
-            local.append(kept.astype(np.float16))
-        np.save(local_file, np.concatenate(local))
+            local[some] = answers[1 + _LOCAL_BLOCK][:, :, _LOCAL_KEPT, _LOCAL_KEPT]
+        local.flush()
         np.savez(file, logits=np.concatenate(logits), hints=np.concatenate(hints))
     with np.load(file) as stored:
-        raw = stored["hints"]
-        alive = raw.std(0) > 1e-3
-        hints_of_all = (raw[:, alive] - raw[:, alive].mean(0)) / raw[:, alive].std(0)
-        logits_of_all = stored["logits"].astype(np.float32)
-    return Teaching(logits_of_all, hints_of_all.astype(np.float32), local_file)
+        raw, logits_of_all = stored["hints"], stored["logits"].astype(np.float32)
+    known = raw[:labelled]
+    alive = known.std(0) > _DEAD
+    scaled = (raw[:, alive] - known[:, alive].mean(0)) / known[:, alive].std(0)
+    return Teaching(logits_of_all, np.clip(scaled.astype(np.float32), -_MOST, _MOST), local_file)
 
 
 def _open(mirror: Path) -> tuple[onnxruntime.InferenceSession, list[str]]:

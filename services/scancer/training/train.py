@@ -17,12 +17,14 @@ from services.scancer.training.fitting import (
     folds_of,
     hold_out,
 )
+from services.scancer.training.further import further_patches
 from services.scancer.training.network import predict_logits
 from services.scancer.training.package import run_on_patches, write_package
 from services.scancer.training.patches import load_patches, middles
 from services.scancer.training.teacher import teach
 
 FOLDS = 5
+FURTHER_SEED = 7
 
 
 def main() -> None:
@@ -32,7 +34,7 @@ def main() -> None:
     parser.add_argument("--mirror", type=Path, required=True, help="upstream files by SHA-256")
     parser.add_argument("--out", type=Path, required=True, help="the package folder to write")
     parser.add_argument("--cache", type=Path, required=True, help="for intermediate arrays")
-    parser.add_argument("--epochs", type=int, default=Recipe().epochs)
+    parser.add_argument("--crops", type=int, default=Recipe().crops)
     parser.add_argument(
         "--quick", action="store_true", help="measure on one fifth instead of cross-validating"
     )
@@ -47,11 +49,14 @@ def main() -> None:
     arguments.cache.mkdir(parents=True, exist_ok=True)
 
     patches = load_patches(arguments.assets)
-    teaching = teach(arguments.mirror, patches.pixels, arguments.cache)
-    lessons = Lessons(patches.pixels, patches.tumor, teaching)
-    recipe = Recipe(epochs=arguments.epochs, sixteen_bit=not arguments.full_precision)
+    labelled = len(patches.tumor)
+    fold = folds_of(labelled, FOLDS, seed=0)
+    further = further_patches(patches.pixels, fold, np.random.default_rng(FURTHER_SEED))
+    pixels = np.concatenate([patches.pixels, further])
+    teaching = teach(arguments.mirror, pixels, labelled, arguments.cache)
+    lessons = Lessons(pixels, patches.tumor, teaching)
+    recipe = Recipe(crops=arguments.crops, sixteen_bit=not arguments.full_precision)
 
-    fold = folds_of(len(patches.tumor), FOLDS, seed=0)
     if arguments.quick:
         split = HOLD_OUT
         rows, logits, network = hold_out(lessons, fold, recipe, arguments.cache)

@@ -68,12 +68,14 @@ def test_the_card_states_what_networks_found_in_patches_that_they_had_not_seen(
     assert (found.low, found.high) == pytest.approx(stated.interval, abs=0.0006)
 
 
-@pytest.mark.xfail(strict=True, reason="the target; 0.933 (0.925 to 0.941) is what there is")
 def test_patches_that_were_not_seen_are_ranked_as_well_as_wanted(
     rows: list[dict[str, str]], out_of_fold: NDArray[np.float64]
 ) -> None:
-    """Fails as soon as a better network ships, and then becomes an ordinary test."""
-    assert delong_area(tumour_in(rows), out_of_fold).value >= 0.94
+    """The whole interval lies above the target."""
+    found = delong_area(tumour_in(rows), out_of_fold)
+
+    assert found.low is not None
+    assert found.low >= 0.94
 
 
 def test_the_shipped_network_is_of_the_same_kind(
