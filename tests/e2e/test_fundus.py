@@ -16,6 +16,7 @@ from tests.holding import eventually
 ASSETS = os.environ.get("VEDETTE_ASSETS")
 PASSWORD = "nine grey herons over the fen"
 
+# Real pictures lie beside a checkout and are never part of it; `.ci/run` says where they are.
 needs_assets = pytest.mark.skipif(ASSETS is None, reason="VEDETTE_ASSETS names no folder")
 
 

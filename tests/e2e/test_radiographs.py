@@ -19,6 +19,7 @@ ASSETS = os.environ.get("VEDETTE_ASSETS")
 DRAWN = ROOT / "services" / "chexray" / "models" / "chexray-mobilenet" / "vectors" / "0.png"
 LABELS = ["atelectasis", "cardiomegaly", "consolidation", "edema", "pleural_effusion"]
 
+# Real pictures lie beside a checkout and are never part of it; `.ci/run` says where they are.
 needs_assets = pytest.mark.skipif(ASSETS is None, reason="VEDETTE_ASSETS names no folder")
 
 
