@@ -191,6 +191,8 @@ class Lane(Waiting):
         self.in_buckets = False
         self.usual_run_s = 0.0
         self.is_open = False
+        self.runs_in_loop = False
+        self.soon_in: asyncio.AbstractEventLoop | None = None
         self.at_once: int | None = None
         self.running = 0
         self.preparing = 0
@@ -215,6 +217,7 @@ class Lane(Waiting):
         in_buckets: bool = False,
         new_buffer: "NewBuffer | None" = None,
         usual_run_s: float = 0.0,
+        runs_in_loop: bool = False,
     ) -> None:
         """Say how the network is run, while the queue is closed and empty.
 
@@ -223,11 +226,13 @@ class Lane(Waiting):
             in_buckets: whether runs are padded to powers of two, as GPUs like them.
             new_buffer: makes `(capacity, C, H, W)`.
             usual_run_s: how long a full run should take, until some have been measured.
+            runs_in_loop: whether the event loop of those who wait runs their pictures.
         """
         self.capacity = capacity
         self.in_buckets = in_buckets
         self._new_buffer = new_buffer or _plain_buffer
         self.usual_run_s = self.usual_run_s or usual_run_s
+        self.runs_in_loop = runs_in_loop
 
     @property
     def waiting(self) -> int:
@@ -238,6 +243,16 @@ class Lane(Waiting):
     def has_interactive(self) -> bool:
         """Whether somebody waits for one of the pictures."""
         return len(self._staged) > self._yielding
+
+    @property
+    def needs_thread(self) -> bool:
+        """Whether a thread is to run what waits: all of it, or for which nobody waits."""
+        return not self.runs_in_loop or bool(self._yielding or self._behind_yielding)
+
+    @property
+    def next_loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop of the picture whose turn is next; only while one is staged."""
+        return self._staged[0].call.loop
 
     @property
     def is_idle(self) -> bool:

@@ -2,8 +2,13 @@
 
 All networks of an engine share the threads. A thread that is free takes the next batch of the
 network whose turn it is. The waiters of a batch are woken together, once on each event loop.
+
+A network whose run takes less than a thread would take to begin is run by the event loop of those
+who wait: what has arrived in one of its turns is one batch. Only pictures for which nobody waits
+go to the threads then.
 """
 
+import asyncio
 import contextlib
 import threading
 import time
@@ -113,6 +118,10 @@ class Callers:
                 raise QueueFull
             lane.add(call)
             self._lanes[lane] = None
+            if lane.runs_in_loop and call.priority is not Priority.BATCH:
+                self._run_soon(lane, call.loop)
+            if not lane.needs_thread:
+                return
             # One thread for each batch that waits; one that is on its way takes what it finds.
             batches = -(-lane.waiting // lane.capacity)
             missing = min(batches, self._idle) - self._waking
@@ -195,6 +204,7 @@ class Callers:
         with self._changed:
             lane.at_once = at_once
             self._changed.notify_all()
+            self._run_soon_elsewhere(lane)
 
     def close(self, timeout_s: float) -> None:
         """Refuse new requests, answer those that wait with `QueueClosed`, finish those that run."""
@@ -225,7 +235,9 @@ class Callers:
         return ((runs + 1) * lane.usual_run_s + others_s) / count + lane.usual_run_s
 
     def _count_for(self, lane: Lane) -> int:
-        """How many threads may run a lane."""
+        """How many may run a lane at a time."""
+        if lane.runs_in_loop:
+            return 1
         return self.count if lane.at_once is None else max(1, min(self.count, lane.at_once))
 
     def _serve(self) -> None:
@@ -234,6 +246,31 @@ class Callers:
             self._end(batch)
             # Nothing of a request outlives it while the thread waits for the next one.
             del batch
+
+    def _run_soon(self, lane: Lane, loop: asyncio.AbstractEventLoop) -> None:
+        """Run a lane once the event loop, which is this one, has read what else has arrived."""
+        if lane.soon_in is not loop:
+            lane.soon_in = loop
+            loop.call_soon(self._run_in_loop, lane, loop)
+
+    def _run_soon_elsewhere(self, lane: Lane) -> None:
+        """The same for those who wait on another event loop, or on this."""
+        if lane.runs_in_loop and lane.has_interactive:
+            loop = lane.next_loop
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(self._run_in_loop, lane, loop)
+
+    def _run_in_loop(self, lane: Lane, loop: asyncio.AbstractEventLoop) -> None:
+        with self._changed:
+            if lane.soon_in is loop:
+                lane.soon_in = None
+            batch = self._take_from(lane) if lane.has_turn else None
+            # The rest comes after what has arrived meanwhile; or after the runs that go on.
+            if lane.has_turn and (lane.has_interactive or lane.is_crowded):
+                self._run_soon(lane, loop)
+        if batch is not None:
+            self._deliver(batch, _outcomes_of(batch), loop)
+            self._end(batch)
 
     def _next(self) -> Batch | None:
         """Wait for a batch; None when all is over."""
@@ -255,26 +292,31 @@ class Callers:
             if lane.at_once is not None and lane.waiting:
                 # Nobody was woken for what could not begin; this thread may take another's.
                 self._changed.notify()
+                self._run_soon_elsewhere(lane)
             on_idle = lane.on_idle if lane.is_idle else None
         if on_idle is not None:
             on_idle()
 
     def _take(self) -> Batch | None:
         while (lane := self._choose()) is not None:
-            batch = lane.take(time.perf_counter())
-            if not lane.waiting:
-                self._lanes.pop(lane, None)
-            if batch is not None:
-                lane.running += 1
+            if (batch := self._take_from(lane)) is not None:
                 return batch
         return None
+
+    def _take_from(self, lane: Lane) -> Batch | None:
+        batch = lane.take(time.perf_counter())
+        if not lane.waiting:
+            self._lanes.pop(lane, None)
+        if batch is not None:
+            lane.running += 1
+        return batch
 
     def _choose(self) -> Lane | None:
         """The lane with the oldest picture that somebody waits for; batch traffic after those."""
         if len(self._lanes) == 1:
             only = next(iter(self._lanes))
-            return only if only.has_turn else None
-        lanes = [lane for lane in self._lanes if lane.has_turn]
+            return only if only.has_turn and only.needs_thread else None
+        lanes = [lane for lane in self._lanes if lane.has_turn and lane.needs_thread]
         if not lanes:
             return None
         for lane in lanes:
@@ -290,7 +332,12 @@ class Callers:
             lane.turns_missed = 0 if lane is chosen else lane.turns_missed + 1
         return chosen
 
-    def _deliver(self, batch: Batch, outcomes: list[Outcome]) -> None:
+    def _deliver(
+        self,
+        batch: Batch,
+        outcomes: list[Outcome],
+        here: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
         if batch.is_typical:
             batch.lane.tally.add_run(batch.took_s - batch.prepare_s, len(outcomes))
         loops = dict.fromkeys(place.call.loop for place in batch.places)
@@ -298,6 +345,9 @@ class Callers:
             part = outcomes
             if len(loops) > 1:
                 part = [outcome for outcome in outcomes if outcome.place.call.loop is loop]
+            if loop is here:
+                self._settle(batch.lane, batch.started_at, part)
+                continue
             # A loop that is closed has nobody left who waits.
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(self._settle, batch.lane, batch.started_at, part)

@@ -147,10 +147,6 @@ class Network:
         Raises:
             What `run` and `prepare` raise.
         """
-        if aside is None and self.plan.is_brief and priority is Priority.INTERACTIVE:
-            session = self._session
-            if session is not None:
-                return self._run_here(session, prepare)
         limit_s = self._deadline_s if deadline_s is None else deadline_s
         if self.plan.prepares:
             call = Call(partial(self._prepared, prepare), limit_s, priority)
@@ -161,25 +157,6 @@ class Network:
             tensor = make() if aside is None else await aside(make)
         left_s = max(0.0, until - time.perf_counter())
         return await self._answer_to(Call(tensor, left_s, priority), left_s, limit_s)
-
-    def _run_here(self, session: Runnable, prepare: Prepare) -> Outputs:
-        """Prepare and run in the event loop, which is back sooner than a thread would be.
-
-        The queue is passed over: what waits there has a thread already, or will have one.
-        """
-        if self._callers.is_closed:
-            self._tally.add_reject("stopped")
-            raise EngineStopped("The service is stopping.")
-        tensor = self._prepared(prepare)
-        self.used_at = began_at = time.perf_counter()
-        try:
-            outputs = session.run({self._input: tensor})
-        except NetworkFailed:
-            self._tally.add_reject("failed")
-            raise
-        self._tally.add_run(time.perf_counter() - began_at, 1)
-        self._tally.add_queued((0.0,))
-        return outputs
 
     async def _answer_to(self, call: Call, left_s: float, limit_s: float) -> Outputs:
         """Queue a request that has `left_s` of its `limit_s`, and wait for its answer."""
@@ -297,6 +274,7 @@ class Network:
             in_buckets=plan.in_buckets,
             new_buffer=plan.new_buffer,
             usual_run_s=plan.run_s,
+            runs_in_loop=plan.is_brief,
         )
         self._callers.open(self.lane)
 

@@ -31,7 +31,7 @@ _LONGEST_CPU_BATCH_S = 0.003
 _LEAST_GAIN = 0.95
 # A hop to another thread and back, and the fight for the interpreter while both run Python, cost
 # as much as such a run.
-_BRIEF_S = 0.2e-3
+_BRIEF_S = 0.3e-3
 _TRIALS = 3
 # Sums in another order round otherwise, by some of float32's last bits.
 _RELATIVE, _ABSOLUTE = 1e-3, 1e-4
@@ -56,7 +56,7 @@ class BatchPlan:
     those that compute; it is the layout of a bare loop.
     """
     is_brief: bool = False
-    """Whether a run takes so little that the event loop may wait for one."""
+    """Whether a run takes so little that the event loop does it sooner than a thread would."""
 
 
 def plan_batches(
@@ -83,7 +83,7 @@ def plan_batches(
     pays = on_gpu or alone_s < _LONGEST_CPU_BATCH_S / 2
     if not on_gpu:
         plan = replace(plan, is_brief=alone_s < _BRIEF_S)
-    alone = plan if on_gpu else replace(plan, prepares=True)
+    alone = plan if on_gpu or plan.is_brief else replace(plan, prepares=True)
     if limit == 1 or not pays or not _varies(package):
         return alone
     if not _answers_are_independent(run, pictures[:2]):

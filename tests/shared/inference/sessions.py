@@ -18,6 +18,8 @@ from tests.shared.inference.packages import SIDE_PX, PackageBuilder, gray_ramp, 
 
 #: A picture of this value makes a run fail.
 POISON = -7.0
+#: Runs that take so long are a thread's; briefer ones are the event loop's, which no gate may stop.
+THREADED_S = 0.5e-3
 
 
 def picture(value: float, count: int = 1) -> NDArray[np.float32]:
@@ -49,10 +51,11 @@ def version_of(folder: Path, version: str, gain: float, model: str = "gained") -
 class TrickySession:
     """A real session that fails on poison, takes its time, and notes how it was run."""
 
-    def __init__(self, network: bytes, run_s: float = 0.0) -> None:
+    def __init__(self, network: bytes, run_s: float = THREADED_S) -> None:
         self._session = Session(network, [(CPU_PROVIDER, {})], threads_per_run=1)
         self.run_s = run_s
         self.sizes: list[int] = []
+        self.threads: list[str] = []
         self.gate = threading.Event()
         self.gate.set()
         self.entered = threading.Semaphore(0)
@@ -65,6 +68,7 @@ class TrickySession:
         """Compute all outputs, unless one picture is poison."""
         (batch,) = feeds.values()
         self.sizes.append(len(batch))
+        self.threads.append(threading.current_thread().name)
         self.entered.release()
         self.gate.wait(20)
         if self.run_s:
@@ -77,7 +81,7 @@ class TrickySession:
 class TrickySessions:
     """Opens tricky sessions and remembers them."""
 
-    def __init__(self, run_s: float = 0.0) -> None:
+    def __init__(self, run_s: float = THREADED_S) -> None:
         self.run_s = run_s
         self.opened: list[TrickySession] = []
 

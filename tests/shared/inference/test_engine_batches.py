@@ -1,6 +1,7 @@
 """Requests that meet in a batch get their own answers, and only their own failures."""
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -64,6 +65,101 @@ async def queued(
     tasks = [asyncio.create_task(first_logit(network, value, priority)) for value in values]
     await asyncio.sleep(0)
     return tasks
+
+
+@contextmanager
+def in_loop(package: ModelPackage, capacity: int = 4) -> Iterator[tuple[Network, TrickySession]]:
+    """A network that the event loop runs, beside one thread for what nobody waits for."""
+    session = TrickySession(package.read_network(), run_s=0.0)
+    threads = Callers(1, "test")
+    network = Network(package, threads, deadline_s=20.0, waiting_limit=64)
+    network.open(session, BatchPlan(capacity, is_brief=True))
+    try:
+        yield network, session
+    finally:
+        session.gate.set()
+        threads.close(10)
+
+
+async def test_what_arrives_in_a_turn_of_the_event_loop_is_run_by_it_together(
+    package: ModelPackage,
+) -> None:
+    with in_loop(package) as (network, session):
+        answers = await asyncio.gather(
+            *await queued(network, [float(value) for value in range(10)])
+        )
+
+    assert answers == [float(value) for value in range(10)]
+    assert session.sizes == [4, 4, 2]
+    assert set(session.threads) == {threading.current_thread().name}
+
+
+async def test_a_request_of_many_pictures_lets_the_event_loop_turn_between_its_runs(
+    package: ModelPackage,
+) -> None:
+    turns = 0
+    with in_loop(package, capacity=2) as (network, session):
+        asked = asyncio.create_task(network.run(picture(1.0, 20)))
+        while not asked.done():
+            await asyncio.sleep(0)
+            turns += 1
+
+    assert session.sizes == [2] * 10
+    assert turns >= 10
+
+
+async def test_a_failure_in_the_event_loop_is_one_pictures_own(package: ModelPackage) -> None:
+    with in_loop(package) as (network, _):
+        asked = await queued(network, [1.0, POISON, 3.0])
+        good, bad, other = await asyncio.gather(*asked, return_exceptions=True)
+
+    assert (good, other) == (1.0, 3.0)
+    assert isinstance(bad, NetworkFailed)
+
+
+async def test_what_nobody_waits_for_is_a_threads_even_of_a_brief_network(
+    package: ModelPackage,
+) -> None:
+    with in_loop(package) as (network, session):
+        await asyncio.gather(*await queued(network, [1.0, 2.0], Priority.BATCH))
+
+    assert set(session.threads) == {"test-0"}
+
+
+async def test_a_cancelled_request_costs_the_event_loop_nothing(package: ModelPackage) -> None:
+    with in_loop(package, capacity=1) as (network, session):
+        *kept, given_up = await queued(network, [1.0, 2.0, 3.0])
+        given_up.cancel()
+        assert await asyncio.gather(*kept) == [1.0, 2.0]
+
+    assert session.sizes == [1, 1]
+
+
+async def test_the_event_loop_too_runs_no_more_at_once_than_it_may(package: ModelPackage) -> None:
+    """What waits for its turn has it when the run that was in its way ends."""
+    with in_loop(package) as (network, session):
+        network.limit_runs(1)
+        session.gate.clear()
+        session.forget_entries()
+        [slow] = await queued(network, [1.0], Priority.BATCH)
+        await asyncio.to_thread(session.entered.acquire)
+        [asked] = await queued(network, [2.0])
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert not asked.done()
+        session.gate.set()
+        assert await asked == 2.0
+        assert await slow == 1.0
+
+
+def test_an_event_loop_that_ended_keeps_nobody_waiting_on_the_next(package: ModelPackage) -> None:
+    async def ask_and_end() -> None:
+        asyncio.create_task(network.run(picture(1.0)))  # noqa: RUF006
+        await asyncio.sleep(0)
+
+    with in_loop(package) as (network, _):
+        asyncio.run(ask_and_end())
+        assert asyncio.run(first_logit(network, 2.0, Priority.INTERACTIVE)) == 2.0
 
 
 async def test_what_waits_runs_together(package: ModelPackage) -> None:
