@@ -1,12 +1,12 @@
 """What of a request's headers a service gets to see, and what of an answer's a client does."""
 
-import os
 import re
 from collections.abc import Iterable
 from typing import Final
 
 from gateway.bounded import BoundedMap
 from gateway.errors import RefusedRequest
+from shared.random_digits import RandomDigits
 
 HeaderPair = tuple[bytes, bytes]
 
@@ -146,25 +146,7 @@ class RequestHeaders:
         return int(length)
 
 
-class _RandomDigits:
-    """Hexadecimal digits from the system's generator, fetched many at a time."""
-
-    def __init__(self) -> None:
-        self._digits = ""
-        self._at = 0
-
-    def take(self, count: int) -> str:
-        """`count` digits that were never given before."""
-        end = self._at + count
-        if end > len(self._digits):
-            self._digits = os.urandom(4096).hex()
-            self._at, end = 0, count
-        taken = self._digits[self._at : end]
-        self._at = end
-        return taken
-
-
-_random_digits = _RandomDigits()
+_random_digits = RandomDigits()
 
 
 def request_id_in(headers: Iterable[HeaderPair]) -> str:

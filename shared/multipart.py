@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from shared.problems import InvalidRequest, Problem
 
@@ -73,17 +73,48 @@ async def bounded_body(request: Request, max_bytes: int) -> AsyncGenerator[bytes
     Raises:
         BodyTooLarge: the body is longer, as soon as its header or its bytes say so.
     """
-    too_large = BodyTooLarge(f"A request may have {max_bytes} bytes.", limit=max_bytes)
-    announced = request.headers.get("content-length", "")
-    if announced.isdecimal() and int(announced) > max_bytes:
-        raise too_large
+    _check_announced(request, max_bytes)
     received = 0
     async with aclosing(request.stream()) as stream:
         async for chunk in stream:
             received += len(chunk)
             if received > max_bytes:
-                raise too_large
+                raise _too_large(max_bytes)
             yield chunk
+
+
+async def read_whole(request: Request, max_bytes: int) -> bytes:
+    """The whole body, which nobody has begun to read.
+
+    Raises:
+        BodyTooLarge: the body is longer, as soon as its header or its bytes say so.
+        ClientDisconnect: the client has left.
+    """
+    _check_announced(request, max_bytes)
+    chunks: list[bytes] = []
+    received = 0
+    more = True
+    while more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        chunk: bytes = message.get("body", b"")
+        received += len(chunk)
+        if received > max_bytes:
+            raise _too_large(max_bytes)
+        chunks.append(chunk)
+        more = message.get("more_body", False)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def _check_announced(request: Request, max_bytes: int) -> None:
+    announced = request.headers.get("content-length", "")
+    if announced.isdecimal() and int(announced) > max_bytes:
+        raise _too_large(max_bytes)
+
+
+def _too_large(max_bytes: int) -> BodyTooLarge:
+    return BodyTooLarge(f"A request may have {max_bytes} bytes.", limit=max_bytes)
 
 
 async def parse_multipart(
@@ -190,7 +221,7 @@ async def read_multipart(request: Request, max_bytes: int) -> dict[str, str | Fi
     content_type = request.headers.get("content-type", "")
     if content_type.split(";", 1)[0].strip().lower() != "multipart/form-data":
         raise UnsupportedMediaType("Send multipart/form-data with the file in the part `image`.")
-    body = b"".join([chunk async for chunk in bounded_body(request, max_bytes)])
+    body = await read_whole(request, max_bytes)
     try:
         parts = await parse_multipart(request, body)
     except MultiPartException as error:

@@ -144,29 +144,29 @@ def _from_validation(error: RequestValidationError) -> Problem:
     return InvalidRequest(f"{first['at']}: {first['message']}", errors=errors)
 
 
+def problem_of(error: Exception) -> Problem | None:
+    """What a client is told of a failure; None where it is a bug, of which nobody is told."""
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, HTTPException):
+        return _from_http_exception(error)
+    if isinstance(error, RequestValidationError):
+        return _from_validation(error)
+    if isinstance(error, PoolTimeout):
+        return Unavailable("Every database connection of this service is in use.")
+    return None
+
+
 def install_problem_handlers(app: FastAPI) -> None:
     """Make every expected failure of `app`, and the framework's own, a problem.
 
     A bug is answered by `shared.telemetry.TelemetryMiddleware`, which is outside of everything.
     """
 
-    async def on_problem(request: Request, error: Exception) -> Response:
-        assert isinstance(error, Problem)
-        return ProblemResponse(error, request_id_of(request.scope))
+    async def answer(request: Request, error: Exception) -> Response:
+        problem = problem_of(error)
+        assert problem is not None
+        return ProblemResponse(problem, request_id_of(request.scope))
 
-    async def on_http(request: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)
-        return ProblemResponse(_from_http_exception(error), request_id_of(request.scope))
-
-    async def on_validation(request: Request, error: Exception) -> Response:
-        assert isinstance(error, RequestValidationError)
-        return ProblemResponse(_from_validation(error), request_id_of(request.scope))
-
-    async def on_busy_pool(request: Request, error: Exception) -> Response:
-        busy = Unavailable("Every database connection of this service is in use.")
-        return ProblemResponse(busy, request_id_of(request.scope))
-
-    app.add_exception_handler(Problem, on_problem)
-    app.add_exception_handler(HTTPException, on_http)
-    app.add_exception_handler(RequestValidationError, on_validation)
-    app.add_exception_handler(PoolTimeout, on_busy_pool)
+    for kind in (Problem, HTTPException, RequestValidationError, PoolTimeout):
+        app.add_exception_handler(kind, answer)

@@ -1,6 +1,6 @@
 """What the application of every service has: problems, health, metrics, assertion, telemetry."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
@@ -8,6 +8,7 @@ from starlette.responses import Response
 from starlette.types import Lifespan
 
 from shared.assertions import GATEWAY, AssertionMiddleware, AssertionVerifier
+from shared.direct import DirectRoute, DirectRoutes
 from shared.health import health_router
 from shared.keys import read_key
 from shared.problems import install_problem_handlers
@@ -26,6 +27,7 @@ def create_service_app(
     lifespan: Lifespan[FastAPI] | None,
     verifier: AssertionVerifier,
     *,
+    direct: Sequence[DirectRoute] = (),
     name_operation: Callable[[APIRoute], str] | None = None,
     metrics: Callable[..., Awaitable[Response]] = get_metrics,
 ) -> FastAPI:
@@ -36,6 +38,7 @@ def create_service_app(
         description: one sentence for the API document.
         lifespan: what it opens; may add to `app.state.checks` what `/readyz` looks at.
         verifier: whose assertions it believes.
+        direct: paths that are answered before the framework looks for their route.
         name_operation: the `operationId` of a route; unset: the service's and the function's name.
         metrics: answers `/metrics`.
     """
@@ -51,6 +54,8 @@ def create_service_app(
     install_problem_handlers(app)
     app.include_router(health_router(app.state.checks))
     app.add_api_route("/metrics", metrics, include_in_schema=False, response_model=None)
+    if direct:
+        app.add_middleware(DirectRoutes, routes=direct)
     app.add_middleware(AssertionMiddleware, verifier=verifier)
     app.add_middleware(TelemetryMiddleware, service=service)
     return app

@@ -5,7 +5,6 @@ Logs carry the request id and the caller's id; never a token, an image or a name
 
 import logging
 import re
-import secrets
 import sys
 import time
 from typing import Any
@@ -19,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from shared.accesslog import METHODS, UNMATCHED, AccessLog
 from shared.loglines import LogLines
 from shared.problems import Problem, send_problem
+from shared.random_digits import RandomDigits
 from shared.settings import Settings
 from shared.tracing import configure_tracing, describe_answer, is_tracing, request_span
 
@@ -26,6 +26,8 @@ REQUEST_ID_HEADER = "X-Request-ID"
 _REQUEST_ID_NAME = REQUEST_ID_HEADER.lower().encode()
 _REQUEST_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
 _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f\x80-\x9f\u2028\u2029]")
+
+_random_digits = RandomDigits()
 
 log = structlog.get_logger(__name__)
 
@@ -100,7 +102,7 @@ def request_id_from(candidate: str | None) -> str:
     """The client's request id if it is well-formed, else a new one of 128 random bits."""
     if candidate is not None and _REQUEST_ID.fullmatch(candidate):
         return candidate
-    return secrets.token_hex(16)
+    return _random_digits.take(32)
 
 
 class TelemetryMiddleware:

@@ -1,8 +1,8 @@
 """The smallest model service of the platform: a picture in, logits out, through the engine.
 
 It has what every service has around its routes: health, telemetry, problems, the gateway's
-assertion. `PATH` is answered by a FastAPI route like theirs; `BARE_PATH` by the same code as bare
-ASGI, which shows what the framework costs.
+assertion. `PATH` is answered before the framework looks for a route, as scancer answers
+`/predictions`; `ROUTED_PATH` by the same code as a FastAPI route, which shows what that costs.
 """
 
 import asyncio
@@ -18,15 +18,16 @@ import numpy as np
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from numpy.typing import NDArray
 from pydantic import Field
-from starlette.routing import Route
-from starlette.types import Lifespan, Receive, Scope, Send
+from starlette.types import Lifespan
 
 from shared.assertions import GATEWAY, AssertionMiddleware, AssertionVerifier
 from shared.cores import divide_cores
+from shared.direct import DirectRoute, DirectRoutes
 from shared.health import health_router
 from shared.imaging import DecodePool, Decoder
 from shared.inference import Engine, ModelPackage, Network, Served, load_package, read_picture
 from shared.keys import read_key
+from shared.multipart import read_whole
 from shared.problems import NotFound, Problem, install_problem_handlers
 from shared.server import serve
 from shared.settings import Settings as PlatformSettings
@@ -35,9 +36,10 @@ from shared.telemetry import TelemetryMiddleware, configure_logging
 #: In whose name the gateway's row and the assertions go; nothing else of that service is here.
 SERVICE: Final = "scancer"
 PATH = "/bench/predictions"
-BARE_PATH = "/bench/bare-predictions"
+ROUTED_PATH = "/bench/routed-predictions"
 VERSION_PATH = "/bench/version"
 _JPEG_BEGINS = b"\xff\xd8"
+_MAX_BYTES = 1024 * 1024
 
 
 class Settings(PlatformSettings):
@@ -122,10 +124,11 @@ PredictorDep = Annotated[Predictor, Depends(_predictor)]
 router = APIRouter()
 
 
-@router.post(PATH)
-async def predict(request: Request, predictor: PredictorDep) -> Response:
+@router.post(ROUTED_PATH)
+async def predict(request: Request) -> Response:
     """Answer one body."""
-    answer = await predictor.predict(await request.body())
+    body = await read_whole(request, _MAX_BYTES)
+    answer = await request.state.predictor.predict(body)
     return Response(answer, media_type="application/json")
 
 
@@ -142,36 +145,13 @@ async def change_version(number: int, predictor: PredictorDep) -> None:
     await predictor.change_version(number)
 
 
-class BarePredict:
-    """`predict` without a framework."""
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one body."""
-        body = b""
-        more = True
-        while more:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return
-            body += message.get("body", b"")
-            more = message.get("more_body", False)
-        predictor: Predictor = scope["state"]["predictor"]
-        answer = await predictor.predict(body)
-        headers = [
-            (b"content-type", b"application/json"),
-            (b"content-length", str(len(answer)).encode()),
-        ]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": answer})
-
-
 def create_app(lifespan: Lifespan[FastAPI], verifier: AssertionVerifier) -> FastAPI:
     """Assemble the service around whatever `lifespan` opens, as the platform's services are."""
     app = FastAPI(title="bench", lifespan=lifespan, docs_url=None, redoc_url=None)
     install_problem_handlers(app)
     app.include_router(health_router({}))
     app.include_router(router)
-    app.router.routes.append(Route(BARE_PATH, BarePredict()))
+    app.add_middleware(DirectRoutes, routes=(DirectRoute(PATH, ("POST",), predict),))
     app.add_middleware(AssertionMiddleware, verifier=verifier)
     app.add_middleware(TelemetryMiddleware, service="bench")
     return app

@@ -20,7 +20,7 @@ import psutil
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
 
 from bench.serving.bare import Setup
-from bench.serving.service import BARE_PATH, PATH, SERVICE
+from bench.serving.service import PATH, ROUTED_PATH, SERVICE
 from shared.assertions import GATEWAY, HEADER, AssertionSigner, Caller
 from shared.keys import ensure_keys, read_key
 from shared.tokens import Claims, TokenType, mint, public_jwk
@@ -151,7 +151,7 @@ class Stage:
         self._opened.close()
 
     def start_vedette(self) -> list[Target]:
-        """The service directly, its bare route, and the service through the gateway.
+        """The service directly, its route by FastAPI, and the service through the gateway.
 
         On a processor with several cores last the gateway before a process for each core, which
         is what `VEDETTE_REPLICAS` starts.
@@ -193,7 +193,7 @@ class Stage:
         direct = Target("Vedette", service, PATH, (serving,), assert_caller)
         targets = [
             direct,
-            replace(direct, name="Vedette, bare route", path=BARE_PATH),
+            replace(direct, name="Vedette, FastAPI route", path=ROUTED_PATH),
             Target("Vedette + gateway", gateway, PATH, (serving, forwarding), show_token),
         ]
         if self.setup.threads > 1 and not self.setup.is_on_gpu:

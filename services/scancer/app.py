@@ -69,7 +69,14 @@ def create_app(lifespan: Lifespan[FastAPI], verifier: AssertionVerifier) -> Fast
     The lifespan may add to `app.state.checks` what `/readyz` looks at, and set `app.state.page`
     to what writes TorchServe's metrics.
     """
-    app = create_service_app(SERVICE, _DESCRIPTION, lifespan, verifier, metrics=get_metrics)
+    app = create_service_app(
+        SERVICE,
+        _DESCRIPTION,
+        lifespan,
+        verifier,
+        direct=(*compat_predictions.DIRECT, *protocol_routes.DIRECT),
+        metrics=get_metrics,
+    )
     app.state.page = _no_old_metrics
     # First, because routes are tried in their order, and nothing is asked as often.
     app.include_router(compat_predictions.router)

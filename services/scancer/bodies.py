@@ -19,7 +19,7 @@ from services.scancer.errors import UnreadableBody
 from services.scancer.prediction import Image
 from shared.base64text import Base64Refused, Base64TooLarge, decode_base64_text
 from shared.imaging.sniff import find_format
-from shared.multipart import BodyTooLarge, FilePart, bounded_body, parse_multipart
+from shared.multipart import BodyTooLarge, FilePart, parse_multipart, read_whole
 
 #: Where a picture lies in a form or a JSON object, in the order in which they are looked for.
 FIELDS = ("data", "body")
@@ -48,7 +48,7 @@ async def read_images(request: Request, *, max_bytes: int, max_images: int) -> F
         UnreadableBody: there is none, there are too many, or the form does not parse.
         BodyTooLarge: the body is longer than `max_bytes`.
     """
-    body = b"".join([chunk async for chunk in bounded_body(request, max_bytes)])
+    body = await read_whole(request, max_bytes)
     media_type = request.headers.get("content-type", "").split(";", 1)[0].strip().lower()
     if not body:
         found = _from_fields(request.query_params.multi_items(), max_bytes)

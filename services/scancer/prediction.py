@@ -200,6 +200,7 @@ class Predictor:
             self._decoder,
             prepare=prepare_and_note,
             target_px=network.package.preprocess.target_px,
+            prepares_quickly=network.manifest.gate is None,
             deadline_s=self._deadline_s,
         )
         [(verdict, handed_over_at)] = found

@@ -59,6 +59,7 @@ async def read_picture(
     *,
     prepare: Callable[[Picture], NDArray[np.float32]] | None = None,
     target_px: int | None = None,
+    prepares_quickly: bool = False,
     deadline_s: float | None = None,
     priority: Priority = Priority.INTERACTIVE,
 ) -> Outputs:
@@ -71,6 +72,7 @@ async def read_picture(
         prepare: makes the network's input `(1, C, H, W)` of the decoded picture, in any thread;
             None for the package's own preprocessing.
         target_px: see `shared.imaging.decode`; only where `prepare` is given.
+        prepares_quickly: whether `prepare` takes no longer than the package's own preprocessing.
         deadline_s: how long the answer may take, decoding included; None for the engine's
             deadline.
         priority: whether somebody waits for the answer.
@@ -82,11 +84,9 @@ async def read_picture(
         What `shared.imaging.decode`, `prepare` and `Network.run` raise.
     """
     preprocess = network.package.preprocess
-    is_small = False
     if prepare is None:
         opener = decoder.find_opener(data, target_px=preprocess.target_px, fit=preprocess.fit)
-        target_px = preprocess.target_px
-        is_small = preprocess.height_px * preprocess.width_px <= _MOST_INPUT_PIXELS
+        target_px, prepares_quickly = preprocess.target_px, True
     else:
         opener = decoder.find_opener(data, target_px=target_px)
     if opener is None:
@@ -97,7 +97,9 @@ async def read_picture(
             deadline_s = max(0.0, deadline_s - (time.perf_counter() - began_at))
         opener = partial(_same, picture)
     make = partial(_prepared, opener, prepare or partial(_preprocessed, network.package))
-    aside = None if is_small and is_quick(data) else partial(_in_thread, decoder)
+    is_small = preprocess.height_px * preprocess.width_px <= _MOST_INPUT_PIXELS
+    is_here = prepares_quickly and is_small and is_quick(data)
+    aside = None if is_here else partial(_in_thread, decoder)
     return await network.prepare_and_run(
         make, aside=aside, deadline_s=deadline_s, priority=priority
     )

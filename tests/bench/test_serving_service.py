@@ -13,8 +13,8 @@ from bench.serving.bare import BareNetwork, Setup
 from bench.serving.gateway import ROW
 from bench.serving.networks import TINY, Shape, draw_picture, draw_tensor, make_package
 from bench.serving.service import (
-    BARE_PATH,
     PATH,
+    ROUTED_PATH,
     SERVICE,
     VERSION_PATH,
     Predictor,
@@ -64,7 +64,7 @@ def bare(packages: tuple[ModelPackage, ...]) -> BareNetwork:
     return BareNetwork(Setup(packages[0].folder / "model.onnx", SMALL.side_px, threads=1))
 
 
-@pytest.mark.parametrize("path", [PATH, BARE_PATH])
+@pytest.mark.parametrize("path", [PATH, ROUTED_PATH])
 @pytest.mark.parametrize("draw", [draw_picture, draw_tensor])
 async def test_the_service_answers_as_the_bare_network_does(
     client: httpx.AsyncClient, bare: BareNetwork, path: str, draw: Callable[[Shape], bytes]

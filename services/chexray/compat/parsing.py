@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 from starlette.formparsers import MultiPartException
 from starlette.requests import Request
 
-from shared.multipart import bounded_body, parse_multipart
+from shared.multipart import parse_multipart, read_whole
 
 MAX_PLAIN_BYTES = 1024 * 1024
 # Python knows more codecs than there are charsets: some need a time quadratic in the body, and it
@@ -47,7 +47,7 @@ async def read_body(request: Request, max_bytes: int) -> Any:
     content_type = request.headers.get("content-type", "")
     media_type = content_type.split(";", 1)[0].strip().lower()
     limit = max_bytes if media_type == MULTIPART else min(max_bytes, MAX_PLAIN_BYTES)
-    body = b"".join([chunk async for chunk in bounded_body(request, limit)])
+    body = await read_whole(request, limit)
     if not body:
         return {}
     if media_type == JSON:

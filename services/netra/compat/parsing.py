@@ -10,7 +10,7 @@ from starlette.formparsers import MultiPartException
 from starlette.requests import Request
 
 from services.netra.compat import errors
-from shared.multipart import BodyTooLarge, FilePart, bounded_body, parse_multipart
+from shared.multipart import BodyTooLarge, FilePart, parse_multipart, read_whole
 
 _MAX_FIELDS = 64
 #: What requests without an image may have.
@@ -34,7 +34,7 @@ async def read_fields(request: Request, max_bytes: int) -> Fields:
         OldError: the body is too long or does not parse.
     """
     try:
-        body = b"".join([chunk async for chunk in bounded_body(request, max_bytes)])
+        body = await read_whole(request, max_bytes)
     except BodyTooLarge as error:
         holds_images = max_bytes > MAX_SMALL_BODY_BYTES
         raise (errors.image_too_large() if holds_images else errors.bad_body()) from error

@@ -18,6 +18,7 @@ from services.scancer.compat.wording import (
     CACHE_HEADERS,
     MethodRefused,
     OldRoute,
+    in_old_words,
     pretty,
     wants_json,
 )
@@ -26,6 +27,7 @@ from services.scancer.errors import ParameterInvalid
 from services.scancer.explaining import draw_explanation
 from services.scancer.prediction import Explained, Predicted, Prediction
 from services.scancer.schemas import PredictionOut
+from shared.direct import DirectRoute
 from shared.inference import Manifest, evidence_headers
 from shared.inference.explain import normalised_map
 
@@ -224,3 +226,9 @@ def _silently(path: str, endpoint: Any, verbs: tuple[str, ...]) -> None:
 
 
 add_routes()
+
+#: What is asked most.
+DIRECT = tuple(
+    DirectRoute(path, VERBS, in_old_words(predict))
+    for path in ("/predictions/{model}", "/predictions/{model}/{version}")
+)

@@ -17,13 +17,14 @@ from services.scancer.dependencies import PREDICT, READ, require
 from services.scancer.errors import NoWorkers
 from services.scancer.protocol.errors import BadInference
 from services.scancer.protocol.tensors import HEADER_LENGTH, read_question, write_answer
+from shared.direct import DirectRoute, Handler
 from shared.inference import (
     Manifest,
     ModelPackage,
     enforce_evidence,
     evidence_headers,
 )
-from shared.multipart import bounded_body
+from shared.multipart import read_whole
 from shared.problems import Problem
 
 EXTENSIONS = ["binary_tensor_data"]
@@ -37,15 +38,17 @@ class ProtocolRoute(APIRoute):
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Wrap the route."""
-        handle = super().get_route_handler()
+        return _in_its_words(super().get_route_handler())
 
-        async def handle_protocol(request: Request) -> Response:
-            try:
-                return await handle(request)
-            except Problem as problem:
-                return _document({"error": problem.detail}, problem.status, dict(problem.headers))
 
-        return handle_protocol
+def _in_its_words(handle: Handler) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+    async def handle_protocol(request: Request) -> Response:
+        try:
+            return await handle(request)
+        except Problem as problem:
+            return _document({"error": problem.detail}, problem.status, dict(problem.headers))
+
+    return handle_protocol
 
 
 router = APIRouter(prefix="/v2", route_class=ProtocolRoute, tags=["open inference protocol"])
@@ -133,9 +136,7 @@ async def infer(request: Request) -> Response:
         manifest = network.manifest
         enforce_evidence(request.state.evidence, manifest.evidence)
         network.require_time()
-        body = b"".join(
-            [chunk async for chunk in bounded_body(request, request.state.max_upload_bytes)]
-        )
+        body = await read_whole(request, request.state.max_upload_bytes)
         length = request.headers.get(HEADER_LENGTH)
         if len(body) > _MUCH_BYTES:
             question = await asyncio.to_thread(read_question, body, length)
@@ -197,7 +198,13 @@ def _tensor(name: str, shape: tuple[int, ...]) -> dict[str, Any]:
 _add("", server_metadata)
 _add("/health/live", server_live)
 _add("/health/ready", server_ready)
-for _prefix in ("/models/{model}", "/models/{model}/versions/{version}"):
+_MODEL_PATHS = ("/models/{model}", "/models/{model}/versions/{version}")
+for _prefix in _MODEL_PATHS:
     _add(_prefix, model_metadata)
     _add(f"{_prefix}/ready", model_ready)
     _add(f"{_prefix}/infer", infer, "POST")
+
+#: What is asked most.
+DIRECT = tuple(
+    DirectRoute(f"/v2{prefix}/infer", ("POST",), _in_its_words(infer)) for prefix in _MODEL_PATHS
+)

@@ -264,3 +264,29 @@ async def test_a_body_over_the_limit_is_an_empty_413(served: httpx.AsyncClient) 
     answer = await served.put(PATH, content=BRIGHT, headers=headers)
 
     assert (answer.status_code, answer.content) == (413, b"")
+
+
+@pytest.mark.parametrize("verb", ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
+@pytest.mark.parametrize("accept", ["*/*", "application/json"])
+@pytest.mark.parametrize(
+    ("name", "body"),
+    [
+        ("brightness", BRIGHT),
+        ("brightness", b"no picture"),
+        ("brightness", b""),
+        ("brightness/2.0", BRIGHT),
+        ("brightness/7.0", BRIGHT),
+        ("nobody", BRIGHT),
+        ("br%C3%BCcke", BRIGHT),
+    ],
+)
+async def test_the_direct_way_answers_as_the_frameworks_route(
+    served: httpx.AsyncClient, name: str, body: bytes, verb: str, accept: str
+) -> None:
+    """Without a slash at the end the framework is not asked; with one it is."""
+    headers = {"Accept": accept, "X-Request-ID": "the-same"}
+    direct = await served.request(verb, f"/predictions/{name}", content=body, headers=headers)
+    routed = await served.request(verb, f"/predictions/{name}/", content=body, headers=headers)
+
+    assert (direct.status_code, direct.content) == (routed.status_code, routed.content)
+    assert direct.headers == routed.headers

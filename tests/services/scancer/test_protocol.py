@@ -177,3 +177,23 @@ async def test_inference_needs_its_scope(served: httpx.AsyncClient) -> None:
     assert stranger.headers["www-authenticate"].startswith("Basic")
     assert reader.status_code == 403
     assert developer.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("brightness", question()),
+        ("brightness/versions/1.0", question()),
+        ("brightness", {"inputs": []}),
+        ("nobody", question()),
+    ],
+)
+async def test_the_direct_way_answers_as_the_frameworks_route(
+    served: httpx.AsyncClient, path: str, body: dict[str, Any]
+) -> None:
+    headers = {"X-Request-ID": "the-same"}
+    direct = await served.post(f"/v2/models/{path}/infer", json=body, headers=headers)
+    routed = await served.post(f"/v2/models/{path}/infer/", json=body, headers=headers)
+
+    assert (direct.status_code, direct.content) == (routed.status_code, routed.content)
+    assert direct.headers == routed.headers
