@@ -1,9 +1,11 @@
 """What the application of every service has: problems, health, metrics, assertion, telemetry."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
+from fastapi.telemetry import TelemetryConfig
 from starlette.responses import Response
 from starlette.types import Lifespan
 
@@ -14,6 +16,9 @@ from shared.keys import read_key
 from shared.problems import install_problem_handlers
 from shared.settings import ServiceName, Settings
 from shared.telemetry import TelemetryMiddleware, metrics_response
+
+#: FastAPI's own would say everything a second time, and looks for its collectors at each request.
+NO_TELEMETRY: Final[TelemetryConfig] = {"tracing": False, "metrics": False, "logs": False}
 
 
 async def get_metrics() -> Response:
@@ -48,6 +53,7 @@ def create_service_app(
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        telemetry=NO_TELEMETRY,
         generate_unique_id_function=name_operation or (lambda route: f"{service}_{route.name}"),
     )
     app.state.checks = {}

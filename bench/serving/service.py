@@ -30,6 +30,7 @@ from shared.keys import read_key
 from shared.multipart import read_whole
 from shared.problems import NotFound, Problem, install_problem_handlers
 from shared.server import serve
+from shared.service_app import NO_TELEMETRY
 from shared.settings import Settings as PlatformSettings
 from shared.telemetry import TelemetryMiddleware, configure_logging
 
@@ -147,7 +148,9 @@ async def change_version(number: int, predictor: PredictorDep) -> None:
 
 def create_app(lifespan: Lifespan[FastAPI], verifier: AssertionVerifier) -> FastAPI:
     """Assemble the service around whatever `lifespan` opens, as the platform's services are."""
-    app = FastAPI(title="bench", lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="bench", lifespan=lifespan, docs_url=None, redoc_url=None, telemetry=NO_TELEMETRY
+    )
     install_problem_handlers(app)
     app.include_router(health_router({}))
     app.include_router(router)

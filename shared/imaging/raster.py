@@ -75,6 +75,8 @@ def decode_raster(
         decoder_failures(image_format.upper()),
         Image.open(io.BytesIO(essentials.data), formats=(_PILLOW_NAMES[image_format],)) as image,
     ):
+        # All of it at once: the decoder waits for the interpreter at the end of each block.
+        image.decodermaxblock = len(essentials.data)
         if image.size != (essentials.width_px, essentials.height_px):
             raise UnreadableImage("The picture's headers disagree about its size.")
         if essentials.orientation != 1 or essentials.is_white_zero:
