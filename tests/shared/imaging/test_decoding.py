@@ -1,8 +1,10 @@
 """One picture of each kind in, the pixels that were meant out."""
 
+import contextlib
 import io
 import struct
 import zlib
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from shared.imaging import Limits, UnreadableImage, UnsupportedImage, decode
+from shared.imaging.formats.png import find_essentials
 from tests.shared.imaging.builders import (
     chunk,
     encoded,
@@ -21,6 +24,7 @@ from tests.shared.imaging.builders import (
     gradient,
     jpeg_with_segment,
     one_pixel_tiff_entries,
+    png_header,
     png_with,
     tiff_with_entries,
 )
@@ -383,3 +387,42 @@ def test_interlaced_pngs_are_read_whatever_their_size(width: int, height: int) -
     start = whole.index(b"IDAT") - 4
     end = start + 12 + len(empty)
     np.testing.assert_array_equal(decode(whole[:start] + idat + whole[end:]).pixels, gray)
+
+
+def png_in_chunks(gray: NDArray[np.uint8], chunks: list[bytes]) -> bytes:
+    """A PNG whose pixels are cut into these chunks."""
+    height, width = gray.shape
+    parts = b"".join(chunk(b"IDAT", each) for each in chunks)
+    return png_header(width, height) + parts + chunk(b"IEND", b"")
+
+
+@given(st.lists(st.integers(0, 400), max_size=12), st.booleans())
+def test_a_png_is_the_same_in_however_many_chunks(cuts: list[int], has_text: bool) -> None:
+    gray = gradient(40, 30)
+    packed = zlib.compress(b"".join(b"\0" + row.tobytes() for row in gray))
+    ends = [0, *sorted(min(cut, len(packed)) for cut in cuts), len(packed)]
+    parts = [packed[start:end] for start, end in pairwise(ends)]
+    data = png_in_chunks(gray, parts)
+    if has_text:
+        # Not where the format allows it, and yet in the way of nobody who leaves texts out.
+        at = data.index(b"IDAT") + 4 + len(parts[0]) + 4
+        data = data[:at] + chunk(b"tEXt", b"Comment\0x") + data[at:]
+
+    np.testing.assert_array_equal(decode(data).pixels, gray)
+    assert find_essentials(data, Limits()).data.count(b"IDAT") == 1
+
+
+@pytest.mark.parametrize("size", [8, 64, 100_000])
+def test_a_png_that_was_cut_short_is_whole_or_refused_in_however_many_chunks(size: int) -> None:
+    """Without its last bytes, which are checksums, it still has all its pixels."""
+    gray = np.random.default_rng(1).integers(0, 256, (40, 30), np.uint8)
+    packed = zlib.compress(b"".join(b"\0" + row.tobytes() for row in gray))
+    whole = png_in_chunks(gray, [packed[at : at + size] for at in range(0, len(packed), size)])
+
+    np.testing.assert_array_equal(decode(whole).pixels, gray)
+    for lost_bytes in range(1, 33):
+        with contextlib.suppress(UnreadableImage):
+            np.testing.assert_array_equal(decode(whole[:-lost_bytes]).pixels, gray)
+    for lost_bytes in range(33, 200):
+        with pytest.raises(UnreadableImage):
+            decode(whole[:-lost_bytes])
