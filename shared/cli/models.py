@@ -153,7 +153,7 @@ def import_model(
         bool, typer.Option("--replace", help="Replace this version if it is installed.")
     ] = False,
     variants: Annotated[
-        bool, typer.Option("--variants", help="Try fp16 and int8 afterwards, as `optimise` does.")
+        bool, typer.Option("--variants", help="Try faster variants afterwards, as `optimise` does.")
     ] = False,
     home: HomeOption = None,
 ) -> None:
@@ -231,12 +231,14 @@ def bench(
     """Measure a network on this machine: pictures per second and times, per layout."""
     from shared.inference.devices import choose_device, usable_cores
     from shared.inference.package import load_package
+    from shared.inference.sessions import suited_to
     from shared.inference.speed import layouts, measure, measure_preparation
 
     settings = Settings()
     with refusals():
         device = choose_device(settings.device, settings.threads)
         package = load_package(find_package(name, home_or(home)))
+        device = suited_to(package.manifest, device)
         network = package.read_network()
         tried = layouts(package, device, settings.threads or usable_cores())
         with Progress(TextColumn("{task.description}"), BarColumn(), console=errors) as shown:
@@ -273,7 +275,7 @@ def optimise(
     seconds: Annotated[float, typer.Option(help="How long each measurement takes.")] = 1.0,
     home: HomeOption = None,
 ) -> None:
-    """Try fp16 and int8; install the faster one if its answers agree and it is faster here."""
+    """Try variants; install the fastest whose answers agree, if it is faster here."""
     _optimise(_find_or_fail(name, home_or(home)), pictures, tolerance, seconds, home_or(home))
 
 
@@ -329,7 +331,7 @@ def _optimise(
     from shared.inference.devices import choose_device
     from shared.inference.install import install_package
     from shared.inference.package import load_package
-    from shared.inference.variants import KINDS, package_variant, read_pictures, try_variant
+    from shared.inference.variants import kinds_for, package_variant, read_pictures, try_variant
 
     settings = Settings()
     with refusals():
@@ -339,7 +341,7 @@ def _optimise(
             fail(f"{package.name} is a variant already")
         seen = read_pictures(pictures) if pictures is not None else []
         trials = []
-        for kind in KINDS:
+        for kind in kinds_for(device):
             with step(f"Trying {kind}"):
                 trials.append(
                     try_variant(kind, package, device, seen, tolerance=tolerance, seconds=seconds)

@@ -34,6 +34,8 @@ class Device:
     callers: int
     threads_per_run: int
     why: str
+    replays: bool = False
+    """Whether a network's runs are recorded once and replayed; only a GPU can."""
 
     @property
     def providers(self) -> list[Provider]:
@@ -46,6 +48,7 @@ class Device:
             "cudnn_conv_algo_search": "HEURISTIC",
             # TF32 rounds to ten bits: more than the tolerance of the test vectors.
             "use_tf32": "0",
+            "enable_cuda_graph": str(int(self.replays)),
         }
         return [(CUDA_PROVIDER, settings), (CPU_PROVIDER, {})]
 

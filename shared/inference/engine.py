@@ -18,18 +18,14 @@ from shared.inference.batching import Outputs, Priority
 from shared.inference.callers import Callers
 from shared.inference.devices import Device, choose_device, on_cpu
 from shared.inference.errors import EngineBusy, EngineStopped, InferenceDeadline
+from shared.inference.manifest import Manifest
 from shared.inference.memory import Residents, resident_memory_bytes
 from shared.inference.network import Network
 from shared.inference.package import ModelPackage
 from shared.inference.pinned import pinned_buffer
-from shared.inference.runtime import (
-    CUDA_PROVIDER,
-    BoundSession,
-    NetworkFailed,
-    Runnable,
-    Session,
-)
+from shared.inference.runtime import NetworkFailed, Runnable
 from shared.inference.served import Served
+from shared.inference.sessions import OpenSession, create_session, suited_to
 from shared.inference.vectors import check_vectors
 from shared.inference.warmup import BatchPlan, plan_batches
 
@@ -39,7 +35,6 @@ __all__ = [
     "EngineStopped",
     "InferenceDeadline",
     "Network",
-    "OpenSession",
     "Outputs",
     "Priority",
     "Served",
@@ -49,9 +44,6 @@ log = structlog.get_logger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-OpenSession = Callable[[bytes, Device], Runnable]
-"""Creates the session of a network on a device; raises `NetworkFailed`."""
 
 
 class Engine:
@@ -325,8 +317,8 @@ class Engine:
         began_at = time.perf_counter()
         self._residents.make_room(package.name, package.network_bytes)
         before = self._measure_memory()
-        session = self._create(package.read_network())
         manifest = package.manifest
+        session = self._create(package.read_network(), manifest)
         check_vectors(
             package.folder,
             manifest,
@@ -347,10 +339,10 @@ class Engine:
         grown_bytes = self._measure_memory() - before
         return _Opened(session, plan, grown_bytes, time.perf_counter() - began_at)
 
-    def _create(self, network: bytes) -> Runnable:
+    def _create(self, network: bytes, manifest: Manifest) -> Runnable:
         """Create the session; `auto` falls back to the processor when the GPU does not load."""
         try:
-            return self._open_session(network, self.device)
+            return self._open_session(network, suited_to(manifest, self.device))
         except NetworkFailed as error:
             if self.device.kind == "cpu" or not self._may_fall_back or self._callers is not None:
                 raise
@@ -367,19 +359,3 @@ class _Opened(NamedTuple):
     plan: BatchPlan
     grown_bytes: int
     took_s: float
-
-
-def create_session(network: bytes, device: Device) -> Runnable:
-    """ONNX Runtime's session of a network on a device.
-
-    Raises:
-        NetworkFailed: ONNX Runtime refuses the network, or loads no CUDA for a GPU.
-    """
-    if device.kind == "cpu":
-        return Session(network, device.providers, device.threads_per_run)
-    session = BoundSession(
-        network, device.providers, device.threads_per_run, device.kind, device.ordinal
-    )
-    if session.provider != CUDA_PROVIDER:
-        raise NetworkFailed("ONNX Runtime could not load its CUDA libraries")
-    return session

@@ -192,10 +192,14 @@ class TestVector(_Part):
         return self
 
 
+VariantKind = Literal["fp16", "int8", "graphs", "fp16-graphs"]
+"""16 or 8 bits instead of 32, and CUDA graphs: a GPU's kernels recorded once and replayed."""
+
+
 class Variant(_Part):
     """How a package was made from another one, to run faster on the machine that made it."""
 
-    kind: Literal["fp16", "int8"]
+    kind: VariantKind
     of: Sha256
     """The hash of the network it was made from."""
     deviation: Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -205,6 +209,11 @@ class Variant(_Part):
     speedup: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     """How many times as many pictures per second."""
     measured_on: Text
+
+    @property
+    def replays(self) -> bool:
+        """Whether a GPU records the network's runs and replays them."""
+        return self.kind.endswith("graphs")
 
 
 class Measured(_Part):

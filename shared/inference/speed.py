@@ -4,7 +4,7 @@ import statistics
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,8 @@ from shared.inference.devices import Device
 from shared.inference.files import read_member
 from shared.inference.package import ModelPackage
 from shared.inference.refusal import Reason
-from shared.inference.runtime import NetworkFailed, Session
+from shared.inference.runtime import NetworkFailed
+from shared.inference.sessions import create_session
 from shared.inference.vectors import MAX_VECTOR_BYTES
 
 _BATCHES = (2, 4, 8, 16, 32)
@@ -87,7 +88,7 @@ def measure(
     Raises:
         NetworkFailed: the runtime does not take it, or a run failed.
     """
-    session = Session(network, device.providers, layout.threads)
+    session = create_session(network, replace(device, threads_per_run=layout.threads))
     batch = _noise(package, layout.batch)
     feeds = {package.manifest.input.name: batch}
     for _ in range(_WARM_UPS):

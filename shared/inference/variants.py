@@ -1,4 +1,6 @@
-"""Makes fp16 and int8 variants of a network, and keeps those that answer alike and faster.
+"""Makes variants of a network, and keeps those that answer alike and faster.
+
+In 16 or 8 bits; and on a GPU with its runs recorded and replayed, as it is or in 16 bits.
 
 A variant is a package of its own, `id@version+int8`, so that every answer names what has run. It
 carries the test vectors of the network it was made from, with the tolerance that was allowed;
@@ -10,9 +12,8 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import onnx
@@ -32,17 +33,18 @@ from shared.inference.conversion.phantoms import SIZES_PX, phantom
 from shared.inference.devices import Device
 from shared.inference.evidence import Evidence
 from shared.inference.graph import inspect_graph
-from shared.inference.manifest import MANIFEST_NAME, dump_manifest, to_manifest
+from shared.inference.manifest import MANIFEST_NAME, VariantKind, dump_manifest, to_manifest
 from shared.inference.package import ModelPackage
 from shared.inference.pictures import PICTURES
 from shared.inference.refusal import PackageRefused
-from shared.inference.runtime import CPU_PROVIDER, NetworkFailed, Session
-from shared.inference.speed import Layout, measure
+from shared.inference.runtime import CPU_PROVIDER, NetworkFailed
+from shared.inference.sessions import create_session
+from shared.inference.speed import Layout, layouts, measure
 from shared.inference.vectors import read_vector
 from shared.problems import Problem
 
-Kind = Literal["fp16", "int8"]
-KINDS: tuple[Kind, ...] = ("fp16", "int8")
+_ANYWHERE: tuple[VariantKind, ...] = ("fp16", "int8")
+_ON_GPU: tuple[VariantKind, ...] = ("graphs", "fp16-graphs")
 
 #: How far an answer may be from the original's: of a probability, two hundredths.
 TOLERANCE = 0.02
@@ -57,6 +59,10 @@ _RECTIFIERS = frozenset(
 _HOLD_OUT = 4
 _ROUNDS = 3
 _STANDARD = frozenset({"", "ai.onnx"})
+
+
+_Way = tuple[bytes, Device]
+"""A network, and how it is run."""
 
 
 class NotMade(Exception):
@@ -75,7 +81,7 @@ class Trial:
         refused: why it is not kept; None if it is.
     """
 
-    kind: Kind
+    kind: VariantKind
     network: bytes | None
     deviation: float
     speedup: float
@@ -94,8 +100,13 @@ def read_pictures(folder: Path) -> list[NDArray[np.uint8]]:
     return found
 
 
+def kinds_for(device: Device) -> tuple[VariantKind, ...]:
+    """The kinds of variants that are worth trying on a device."""
+    return _ANYWHERE if device.kind == "cpu" else (*_ANYWHERE, *_ON_GPU)
+
+
 def try_variant(
-    kind: Kind,
+    kind: VariantKind,
     package: ModelPackage,
     device: Device,
     pictures: Sequence[NDArray[np.uint8]] = (),
@@ -107,7 +118,7 @@ def try_variant(
     """Make one variant, compare its answers and its speed with the original's on this machine.
 
     Args:
-        kind: fp16 or int8.
+        kind: one of `kinds_for` the device.
         package: the original.
         device: where it runs.
         pictures: like those that it will see; int8 is fitted to three quarters of them and
@@ -120,18 +131,19 @@ def try_variant(
     fitted = [picture for number, picture in enumerate(pictures) if number % _HOLD_OUT]
     held_out = [picture for number, picture in enumerate(pictures) if not number % _HOLD_OUT]
     try:
-        if kind == "fp16":
-            network = _as_fp16(original)
-        else:
+        if kind == "int8":
             network = _as_int8(original, package, fitted or _drawn())
+        else:
+            network = as_fp16(original) if kind.startswith("fp16") else original
         inspect_graph(network)
-        deviation = _deviation(package, original, network, held_out)
+        ways = ((original, device), (network, replace(device, replays=kind.endswith("graphs"))))
+        deviation = _deviation(package, ways, held_out)
     except (NotMade, NetworkFailed, PackageRefused) as error:
         return Trial(kind, None, 0.0, 0.0, str(error))
     if not deviation <= tolerance:
         why = f"its answers deviate by {deviation:.3g}, allowed are {tolerance:g}"
         return Trial(kind, network, deviation, 0.0, why)
-    speedup = _speedup(package, device, original, network, seconds)
+    speedup = _speedup(package, ways, seconds)
     if speedup < least_speedup:
         why = f"it is {speedup:.2f} times as fast here, {least_speedup:g} are needed"
         return Trial(kind, network, deviation, speedup, why)
@@ -196,7 +208,12 @@ class _Reader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has n
         return next(self._feeds, None)
 
 
-def _as_fp16(original: bytes) -> bytes:
+def as_fp16(original: bytes) -> bytes:
+    """The network in 16 bits, its inputs and outputs in 32.
+
+    Raises:
+        NotMade: the converter cannot.
+    """
     model = onnx.load_from_string(original)
     try:
         with warnings.catch_warnings(action="ignore"):  # of weights too small for 16 bits
@@ -313,16 +330,11 @@ def _drawn() -> list[NDArray[np.uint8]]:
 
 
 def _deviation(
-    package: ModelPackage,
-    original: bytes,
-    network: bytes,
-    held_out: Sequence[NDArray[np.uint8]],
+    package: ModelPackage, ways: Sequence[_Way], held_out: Sequence[NDArray[np.uint8]]
 ) -> float:
     """The largest difference of an answer, over the test vectors and pictures not fitted to."""
     manifest = package.manifest
-    sessions = [
-        Session(each, [(CPU_PROVIDER, {})], threads_per_run=1) for each in (original, network)
-    ]
+    sessions = [create_session(*way) for way in ways]
     batches = [
         read_vector(package.folder, vector, package.preprocess) for vector in manifest.test_vectors
     ]
@@ -347,17 +359,28 @@ def _answers(
     return found
 
 
-def _speedup(
-    package: ModelPackage, device: Device, original: bytes, network: bytes, seconds: float
-) -> float:
-    """In the layout that the engine serves in; the best of several rounds, taken in turns."""
-    layout = Layout(device.callers, device.threads_per_run)
-    best: dict[bytes, float] = {original: 0.0, network: 0.0}
-    for _ in range(_ROUNDS):
-        for each in best:
-            speed = measure(each, package, device, layout, seconds)
-            best[each] = max(best[each], speed.pictures_s)
-    return best[network] / best[original]
+def _speedup(package: ModelPackage, ways: Sequence[_Way], seconds: float) -> float:
+    """In the layouts that the engine serves in; the best of several rounds, taken in turns.
+
+    A GPU runs whatever has arrived, so a picture alone and a full batch count alike there: it is
+    the geometric mean of the two.
+    """
+    device = ways[0][1]
+    found = layouts(package, device, device.callers)
+    tried = (
+        [found[0], found[-1]]
+        if device.kind != "cpu" and len(found) > 1
+        else [Layout(device.callers, device.threads_per_run)]
+    )
+    product = 1.0
+    for layout in tried:
+        best = [0.0, 0.0]
+        for _ in range(_ROUNDS):
+            for number, (network, on) in enumerate(ways):
+                speed = measure(network, package, on, layout, seconds)
+                best[number] = max(best[number], speed.pictures_s)
+        product *= best[1] / best[0]
+    return float(product ** (1 / len(tried)))
 
 
 def _first(error: Exception) -> str:

@@ -6,21 +6,24 @@ Runtime takes the same calls.
 
 import gc
 import threading
+from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 from numpy.typing import NDArray
 
 from shared.inference.pinned import pinned_buffer
-from shared.inference.runtime import CPU_PROVIDER, BoundSession, NetworkFailed
+from shared.inference.runtime import CPU_PROVIDER, BoundSession, NetworkFailed, RecordedSession
 from tests.shared.inference.packages import SIDE_PX, mean_network
 
 
-@pytest.fixture
-def session() -> BoundSession:
-    """A bound session on the processor."""
+@pytest.fixture(params=[BoundSession, RecordedSession])
+def session(request: pytest.FixtureRequest) -> BoundSession:
+    """Each kind of bound session, on the processor."""
     network = mean_network().SerializeToString()
-    return BoundSession(network, [(CPU_PROVIDER, {})], 1, "cpu", 0)
+    made: BoundSession = request.param(network, [(CPU_PROVIDER, {})], 1, "cpu", 0)
+    return made
 
 
 def pictures(*values: float) -> NDArray[np.float32]:
@@ -42,6 +45,25 @@ def test_an_answer_outlives_the_next_run(session: BoundSession) -> None:
     session.run({"image": pictures(3, 4)})
 
     np.testing.assert_allclose(first[:, 0], [1, 2], atol=1e-6)
+
+
+def test_each_size_of_batch_has_a_session_of_its_own(
+    session: BoundSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ONNX Runtime plans convolutions anew whenever a session sees another size than before."""
+    opened: list[object] = []
+
+    def open_session(*arguments: Any, **keywords: Any) -> Any:
+        opened.append(arguments)
+        return create(*arguments, **keywords)
+
+    create = onnxruntime.InferenceSession
+    monkeypatch.setattr("shared.inference.runtime.ort.InferenceSession", open_session)
+    for values in ([1], [1, 2], [3], [3, 4], [1, 2, 3, 4], [5]):
+        session.run({"image": pictures(*values)})
+
+    # The first size has the session that was there already.
+    assert len(opened) == 2
 
 
 def test_a_part_of_a_buffer_can_be_run(session: BoundSession) -> None:

@@ -12,14 +12,16 @@ from shared.inference import ModelPackage, compile_preprocess, load_package
 from shared.inference.answers import sigmoid
 from shared.inference.devices import Device
 from shared.inference.install import install_package
-from shared.inference.manifest import InputSpec
+from shared.inference.manifest import InputSpec, VariantKind
 from shared.inference.runtime import CPU_PROVIDER, Session
+from shared.inference.sessions import suited_to
 from shared.inference.speed import Layout, layouts, measure, measure_preparation
 from shared.inference.store import resolve_package
-from shared.inference.variants import Kind, package_variant, read_pictures, try_variant
+from shared.inference.variants import kinds_for, package_variant, read_pictures, try_variant
 from tests.shared.inference.packages import PackageBuilder, gray_ramp, mean_network, png
 
 CPU = Device("cpu", 0, callers=2, threads_per_run=1, why="the test says so")
+GPU = Device("cuda", 0, callers=1, threads_per_run=1, why="the test says so")
 INPUT = InputSpec(name="image", colour="GRAY", size=(8, 8), scale=1 / 255, mean=(0.0,), std=(1.0,))
 
 
@@ -67,9 +69,9 @@ def convolving_package(folder: Path, gain: float = 1.0, **changes: object) -> Mo
     return load_package(builder.write())
 
 
-@pytest.mark.parametrize("kind", ["fp16", "int8"])
+@pytest.mark.parametrize("kind", ["fp16", "int8", "fp16-graphs"])
 def test_a_variant_that_answers_alike_becomes_a_package_of_its_own(
-    tmp_path: Path, kind: Kind
+    tmp_path: Path, kind: VariantKind
 ) -> None:
     """Its name says what has run; its vectors are the original's, with what was allowed."""
     original = convolving_package(tmp_path / "package")
@@ -86,6 +88,28 @@ def test_a_variant_that_answers_alike_becomes_a_package_of_its_own(
     assert variant.manifest.test_vectors[0].output == original.manifest.test_vectors[0].output
     assert variant.worst_deviation <= 0.05
     assert f"the {kind} variant of mean-brightness@1.0" in variant.manifest.card.limits
+
+
+def test_recorded_runs_are_a_variant_of_the_same_network(tmp_path: Path) -> None:
+    """Only a GPU replays; elsewhere the package runs as any other."""
+    original = convolving_package(tmp_path / "package")
+    trial = try_variant("graphs", original, CPU, seconds=0.01, least_speedup=0)
+    (tmp_path / "variant").mkdir()
+
+    package_variant(trial, original, tmp_path / "variant", 0.02, "this machine")
+    variant = load_package(tmp_path / "variant")
+
+    assert trial.deviation == 0
+    assert variant.name == "mean-brightness@1.0+graphs"
+    assert variant.manifest.sha256 == original.manifest.sha256
+    assert suited_to(variant.manifest, GPU).replays
+    assert not suited_to(variant.manifest, CPU).replays
+    assert not suited_to(original.manifest, GPU).replays
+
+
+def test_a_gpu_has_more_kinds_to_try() -> None:
+    assert kinds_for(CPU) == ("fp16", "int8")
+    assert set(kinds_for(GPU)) == {"fp16", "int8", "graphs", "fp16-graphs"}
 
 
 def test_an_installed_variant_is_what_its_id_means(tmp_path: Path) -> None:
