@@ -25,7 +25,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -36,6 +37,7 @@ import structlog
 from rich.console import Console
 from rich.table import Table
 
+from bench.gpu.utilisation import Watch, watching
 from bench.serving.bare import BareNetwork, Setup
 from bench.serving.figures import LIMIT, Load, Measured, to_json, to_table
 from bench.serving.loads import BareLoop, Neighbours, put_load, undisturbed
@@ -138,7 +140,10 @@ def _measure_network(
         if options.soak:
             result["soak"].append(_soak(shape, targets, packages, bodies, options, console))
         if not (options.overload or options.swap or options.soak):
-            result["loads"] += _steady(shape, plan, setup, targets, chosen, bodies, folder, console)
+            with watching() if setup.is_on_gpu else nullcontext(Watch()) as watch:
+                result["loads"] += _steady(
+                    shape, plan, setup, targets, chosen, bodies, folder, watch, console
+                )
 
 
 def _start(stage: Stage, plan: Plan, body: bytes, console: Console) -> list[Target]:
@@ -176,6 +181,7 @@ def _steady(
     targets: Sequence[Target],
     bodies: dict[str, bytes],
     folder: Path,
+    watch: Watch,
     console: Console,
 ) -> list[dict[str, object]]:
     bare = BareLoop(setup)
@@ -207,7 +213,10 @@ def _steady(
             by_name = {target.name: target for target in started}
             for name, measure in ways.items():
                 with alone(started, by_name.get(name)):
-                    found[load][name].append(undisturbed(measure, plan.patience_s))
+                    began_at = time.perf_counter()
+                    measured = undisturbed(measure, plan.patience_s)
+                    busy = watch.busy_since(began_at)
+                found[load][name].append(replace(measured, gpu_busy=busy))
     for load in loads:
         console.print(to_table(load, found[load]))
     return to_json(found)

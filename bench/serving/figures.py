@@ -35,6 +35,8 @@ class Measured:
     failed: int
     others_cores: float = 0.0
     """Cores that the machine's other work kept busy meanwhile."""
+    gpu_busy: float = 0.0
+    """The share of the time in which the GPU ran some kernel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,7 @@ class Summary:
     others_cores: float
     added_ms: float
     """At the median answer beyond the bare loop's, the median over the rounds."""
+    gpu_busy: float
 
 
 Rounds = Mapping[str, Sequence[Measured]]
@@ -83,6 +86,7 @@ def summarise(rounds: Sequence[Measured], limits: Sequence[Measured]) -> Summary
         lowest_share=min(shares),
         highest_share=max(shares),
         added_ms=median(added),
+        gpu_busy=median(each.gpu_busy for each in rounds),
     )
 
 
@@ -92,7 +96,7 @@ def to_table(load: Load, rounds: Rounds) -> Table:
     table.add_column("target")
     for heading in (
         "answers/s", "p50 ms", "p99 ms", "CPU ms", "of bare", "(rounds)", "added ms", "failed",
-        "others",
+        "others", "GPU",
     ):  # fmt: skip
         table.add_column(heading, justify="right")
     for target, measured in rounds.items():
@@ -108,6 +112,7 @@ def to_table(load: Load, rounds: Rounds) -> Table:
             f"{found.added_ms:+.2f}",
             str(found.failed),
             f"{found.others_cores:.1f}",
+            f"{found.gpu_busy:.0%}" if found.gpu_busy else "",
         )
     return table
 

@@ -5,11 +5,14 @@ import re
 import subprocess
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import psutil
+from numpy.typing import NDArray
 
 from bench.serving.bare import BareNetwork, Setup
 from bench.serving.figures import Measured, percentile
@@ -27,6 +30,7 @@ done = function(summary, latency, requests)
     + summary.errors.timeout, latency:percentile(50), latency:percentile(99)))
 end
 """
+_GPU_BATCH = 32
 _QUIET_CORES = 0.2
 _LISTEN_S = 0.3
 _result = re.compile(r"RESULT (\d+) (\d+) (\d+) ([\d.]+) ([\d.]+)").search
@@ -126,7 +130,7 @@ class BareLoop:
     """The limit: callers who do nothing but the work itself, in the layout that suits it best.
 
     On the processor one single-threaded caller per core. On a GPU one caller with the batches
-    that so many connections could fill at most.
+    that so many connections could fill at most, while all cores prepare the next one.
     """
 
     def __init__(self, setup: Setup) -> None:
@@ -136,18 +140,27 @@ class BareLoop:
 
     def measure(self, body: bytes, connections: int, seconds: float) -> Measured:
         """Prepare the body and run the network, again and again."""
-        batch = min(connections, 32) if self._setup.is_on_gpu else 1
         network = self._network
+        if not self._setup.is_on_gpu:
+            return self._loop(lambda: network.answer(body), connections, seconds, 1)
+        batch = min(connections, _GPU_BATCH)
+        with ThreadPoolExecutor(self._setup.threads) as preparers:
 
-        def work() -> None:
-            pictures = [network.prepare(body) for _ in range(batch)]
-            network.run(np.stack(pictures))
+            def prepare() -> list[Future[NDArray[np.float32]]]:
+                return [preparers.submit(network.prepare, body) for _ in range(batch)]
 
-        return self._loop(work, connections, seconds, batch)
+            # With one connection there is no next picture before the answer.
+            ahead = deque([prepare()] if connections > 1 else [])
+
+            def work() -> None:
+                ahead.append(prepare())
+                network.run(np.stack([picture.result() for picture in ahead.popleft()]))
+
+            return self._loop(work, connections, seconds, batch)
 
     def measure_runs(self, body: bytes, connections: int, seconds: float) -> Measured:
         """Run the network on a body that is prepared already."""
-        batch = min(connections, 32) if self._setup.is_on_gpu else 1
+        batch = min(connections, _GPU_BATCH) if self._setup.is_on_gpu else 1
         pictures = np.stack([self._network.prepare(body)] * batch)
         return self._loop(lambda: self._network.run(pictures), connections, seconds, batch)
 

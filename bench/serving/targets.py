@@ -32,6 +32,7 @@ PEERS_FOLDER = REPOSITORY / ".cache" / "bench-venv"
 _SUBJECT = "0190f0f0-0000-7000-8000-000000000000"
 _SCOPES = frozenset({f"{SERVICE}:read", f"{SERVICE}:write"})
 _START_S = 90.0
+_ON_ONE_GPU = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +197,7 @@ class Stage:
             replace(direct, name="Vedette, FastAPI route", path=ROUTED_PATH),
             Target("Vedette + gateway", gateway, PATH, (serving, forwarding), show_token),
         ]
-        if self.setup.threads > 1 and not self.setup.is_on_gpu:
+        if self.setup.threads > 1:
             targets.append(self._start_replicas(environment, show_token))
         # The key set is fetched a moment after the gateway begins to listen.
         time.sleep(1)
@@ -205,12 +206,16 @@ class Stage:
     def _start_replicas(
         self, environment: Mapping[str, str], authorize: Callable[[], Headers]
     ) -> Target:
-        """A single-threaded process of the service for each core, behind a gateway of their own."""
-        python, count = sys.executable, self.setup.threads
+        """Processes of the service behind a gateway of their own.
+
+        A single-threaded one for each core, or the few that a GPU is worth, which divide the cores.
+        """
+        python, threads = sys.executable, self.setup.threads
+        count = min(threads, _ON_ONE_GPU) if self.setup.is_on_gpu else threads
         pids, urls = [], []
         for _ in range(count):
             port = free_port()
-            own = {"VEDETTE_THREADS": "1", "VEDETTE_BENCH_PORT": str(port)}
+            own = {"VEDETTE_THREADS": str(threads // count), "VEDETTE_BENCH_PORT": str(port)}
             command = [python, "-m", "bench.serving.service"]
             pids.append(self._start(command, {**environment, **own}, port))
             urls.append(f"http://127.0.0.1:{port}")
