@@ -28,7 +28,7 @@ from shared.assertions import AssertionSigner, AssertionVerifier
 from shared.auth_client import AuthClient
 from shared.background import running
 from shared.cores import divide_cores
-from shared.db import create_engine, single_statements
+from shared.db import create_engine, row_fetcher
 from shared.health import Check
 from shared.imaging import DecodePool, Limits
 from shared.inference import Engine, Network, load_package, resolve_package
@@ -56,7 +56,7 @@ def create_app(lifespan: Lifespan[FastAPI], verifier: AssertionVerifier) -> Fast
 
     The lifespan may add to `app.state.checks` what `/readyz` looks at.
     """
-    app = create_service_app(SERVICE, _DESCRIPTION, lifespan, verifier)
+    app = create_service_app(SERVICE, _DESCRIPTION, lifespan, verifier, direct=routes.DIRECT)
     app.include_router(routes.router)
     app.include_router(compat_routes.router)
     app.router.routes.extend(compat_routes.other_methods())
@@ -125,7 +125,7 @@ def resources(settings: Settings) -> Lifespan[FastAPI]:
             log.info("service_ready", model=network.package.name)
             yield AppState(
                 sessions=sessions,
-                single_statements=single_statements(database),
+                fetch_row=row_fetcher(database),
                 reader=StudyReader(classifier, objects, settings.evidence),
                 illustrator=Illustrator(objects, decoder, Explainer(classifier)),
                 quota=quota,

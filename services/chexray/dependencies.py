@@ -1,8 +1,7 @@
 """What routes ask for by type."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, TypedDict
 from uuid import UUID
 
@@ -17,10 +16,10 @@ from services.chexray.domain import (
     StudyId,
 )
 from services.chexray.errors import StudyNotFound
-from services.chexray.repository import Quota, StudyRepository
-from services.chexray.service import Illustrator, StudyReader, Upload
+from services.chexray.repository import NewStudy, Quota, StudyRepository, add_alone
+from services.chexray.service import Illustrator, Keep, StudyReader, Upload
 from shared.assertions import Caller, require
-from shared.db import SessionDep
+from shared.db import FetchRow, SessionDep
 from shared.idempotency import idempotency_key_of
 from shared.multipart import FilePart, read_multipart
 from shared.problems import Forbidden, InvalidRequest
@@ -30,7 +29,7 @@ class State(TypedDict):
     """What the lifespan opens."""
 
     sessions: async_sessionmaker[AsyncSession]
-    single_statements: async_sessionmaker[AsyncSession]
+    fetch_row: FetchRow
     reader: StudyReader
     illustrator: Illustrator
     quota: Quota
@@ -143,13 +142,16 @@ async def read_upload(request: Request) -> Upload:
     )
 
 
-@asynccontextmanager
-async def open_store(request: Request, upload: Upload) -> AsyncIterator[StudyRepository]:
-    """Where the upload's study goes: a study alone is one statement, with its key it is two."""
-    sessions: async_sessionmaker[AsyncSession] = (
-        request.state.single_statements
-        if upload.idempotency_key is None
-        else request.state.sessions
-    )
-    async with sessions.begin() as session:
-        yield StudyRepository(session, request.state.quota)
+def keeper_of(request: Request, upload: Upload) -> Keep:
+    """What keeps the upload's study: one statement alone, or with its key in a transaction."""
+    quota: Quota = request.state.quota
+    key = upload.idempotency_key
+    if key is None:
+        return partial(add_alone, request.state.fetch_row, quota)
+
+    async def keep_once(study: NewStudy) -> Study:
+        async with request.state.sessions.begin() as session:
+            studies = StudyRepository(session, quota)
+            return await studies.add_once(study, key, upload.request_sha256)
+
+    return keep_once

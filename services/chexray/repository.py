@@ -1,6 +1,6 @@
 """Every query of chexray: domain objects in, domain objects out."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -9,7 +9,6 @@ from uuid import UUID
 from sqlalchemy import (
     Row,
     Select,
-    TextClause,
     delete,
     literal,
     select,
@@ -34,6 +33,7 @@ from services.chexray.domain import (
 )
 from services.chexray.errors import QuotaExceeded, StudyNotFound
 from services.chexray.tables import KEYS, SCHEMA, StudyRow, UsageRow
+from shared.db import FetchRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,35 +72,108 @@ _COLUMNS = [column for column in StudyRow.__table__.columns if column.name not i
 _MADE_BY_DATABASE = frozenset({"number", "created_at"})
 
 
-def _charged_insert() -> TextClause:
-    """One statement that charges the owner's quota and, only if it holds, adds the study."""
+def _charged_insert(placeholder: Callable[[int, str], str]) -> str:
+    """One statement that charges the owner's quota and, only if it holds, adds the study.
+
+    Args:
+        placeholder: how the value of that number and name is written.
+    """
+    dialect = registry.load("postgresql.asyncpg")()
+    given = {name: placeholder(number, name) for number, name in enumerate(_GIVEN, 1)}
     columns = [
         column for column in StudyRow.__table__.columns if column.name not in _MADE_BY_DATABASE
     ]
-    dialect = registry.load("postgresql.asyncpg")()
     names = ", ".join(column.name for column in columns)
     values = ", ".join(
-        f"CAST(:{column.name} AS {column.type.compile(dialect=dialect)})" for column in columns
+        f"CAST({given[column.name]} AS {column.type.compile(dialect=dialect)})"
+        for column in columns
     )
-    return text(
-        f"""
+    return f"""
         WITH charged AS (
             INSERT INTO {SCHEMA}.usage AS kept (owner, studies, image_bytes)
-            VALUES (:owner, 1, :image_bytes)
+            VALUES (CAST({given["owner"]} AS UUID), 1, CAST({given["image_bytes"]} AS BIGINT))
             ON CONFLICT (owner) DO UPDATE SET
                 studies = kept.studies + 1,
                 image_bytes = kept.image_bytes + excluded.image_bytes
-            WHERE kept.studies < :quota_studies
-                AND kept.image_bytes + excluded.image_bytes <= :quota_bytes
+            WHERE kept.studies < CAST({given["quota_studies"]} AS BIGINT)
+                AND kept.image_bytes + excluded.image_bytes
+                    <= CAST({given["quota_bytes"]} AS BIGINT)
             RETURNING owner
         )
         INSERT INTO {SCHEMA}.studies ({names}) SELECT {values} FROM charged
         RETURNING number, created_at
         """  # noqa: S608 (made of the names in tables.py alone)
+
+
+_QUOTA = ("quota_studies", "quota_bytes")
+_GIVEN = (
+    *(column.name for column in StudyRow.__table__.columns if column.name not in _MADE_BY_DATABASE),
+    *_QUOTA,
+)
+_ADD = text(_charged_insert(lambda _, name: f":{name}"))
+_ADD_IN_DRIVER = _charged_insert(lambda number, _: f"${number}")
+
+
+async def add_alone(fetch_row: FetchRow, quota: Quota, study: NewStudy) -> Study:
+    """Keep `study` in one statement, which is a transaction of its own.
+
+    Raises:
+        QuotaExceeded: the owner keeps as much as one account may; nothing is written.
+    """
+    values = _values_of(study, quota)
+    added = await fetch_row(_ADD_IN_DRIVER, *(values[name] for name in _GIVEN))
+    if added is None:
+        raise _quota_exceeded(quota)
+    return _added(study, added["number"], added["created_at"])
+
+
+def _values_of(study: NewStudy, quota: Quota) -> dict[str, object]:
+    size = study.image.size_bytes
+    if quota.studies < 1 or size > quota.image_bytes:
+        raise _quota_exceeded(quota)
+    maps = study.maps
+    return {
+        "id": study.id,
+        "owner": study.owner,
+        "title": study.title,
+        "image_sha256": study.image.sha256,
+        "image_bytes": size,
+        "image_format": study.image.format,
+        "image_width_px": study.image.width_px,
+        "image_height_px": study.image.height_px,
+        "file_name": study.image.file_name,
+        "media_token": study.media_token,
+        "gate_reasons": [str(reason) for reason in study.gate.reasons],
+        "gate_quarter_turns": study.gate.quarter_turns,
+        "probabilities": [finding.probability for finding in study.findings],
+        "operating_points": [finding.operating_point for finding in study.findings],
+        "model_id": study.model.id,
+        "model_version": study.model.version,
+        "model_sha256": study.model.sha256,
+        "evidence": study.model.evidence,
+        "calibrated": study.model.calibrated,
+        "map_rows": maps and maps.rows,
+        "map_columns": maps and maps.columns,
+        "map_covers_xyxy": maps and list(maps.covers_xyxy),
+        "map_values": maps and maps.values,
+        "quota_studies": quota.studies,
+        "quota_bytes": quota.image_bytes,
+    }
+
+
+def _added(study: NewStudy, number: int, created_at: datetime) -> Study:
+    return Study(
+        id=study.id,
+        number=number,
+        owner=study.owner,
+        title=study.title,
+        created_at=created_at,
+        image=study.image,
+        media_token=study.media_token,
+        gate=study.gate,
+        findings=study.findings,
+        model=study.model,
     )
-
-
-_ADD = _charged_insert()
 
 
 class StudyRepository:
@@ -116,56 +189,22 @@ class StudyRepository:
         Raises:
             QuotaExceeded: the owner keeps as much as one account may; nothing is written.
         """
-        size = study.image.size_bytes
-        if self._quota.studies < 1 or size > self._quota.image_bytes:
-            raise _quota_exceeded(self._quota)
-        maps = study.maps
-        added = (
-            await self._session.execute(
-                _ADD,
-                {
-                    "id": study.id,
-                    "owner": study.owner,
-                    "title": study.title,
-                    "image_sha256": study.image.sha256,
-                    "image_bytes": size,
-                    "image_format": study.image.format,
-                    "image_width_px": study.image.width_px,
-                    "image_height_px": study.image.height_px,
-                    "file_name": study.image.file_name,
-                    "media_token": study.media_token,
-                    "gate_reasons": [str(reason) for reason in study.gate.reasons],
-                    "gate_quarter_turns": study.gate.quarter_turns,
-                    "probabilities": [finding.probability for finding in study.findings],
-                    "operating_points": [finding.operating_point for finding in study.findings],
-                    "model_id": study.model.id,
-                    "model_version": study.model.version,
-                    "model_sha256": study.model.sha256,
-                    "evidence": study.model.evidence,
-                    "calibrated": study.model.calibrated,
-                    "map_rows": maps and maps.rows,
-                    "map_columns": maps and maps.columns,
-                    "map_covers_xyxy": maps and list(maps.covers_xyxy),
-                    "map_values": maps and maps.values,
-                    "quota_studies": self._quota.studies,
-                    "quota_bytes": self._quota.image_bytes,
-                },
-            )
-        ).one_or_none()
+        values = _values_of(study, self._quota)
+        added = (await self._session.execute(_ADD, values)).one_or_none()
         if added is None:
             raise _quota_exceeded(self._quota)
-        return Study(
-            id=study.id,
-            number=added.number,
-            owner=study.owner,
-            title=study.title,
-            created_at=added.created_at,
-            image=study.image,
-            media_token=study.media_token,
-            gate=study.gate,
-            findings=study.findings,
-            model=study.model,
-        )
+        return _added(study, added.number, added.created_at)
+
+    async def add_once(self, study: NewStudy, key: str, request_sha256: str) -> Study:
+        """Keep `study`, or find the one that the same request made before.
+
+        Raises:
+            QuotaExceeded: the owner keeps as much as one account may; nothing is written.
+        """
+        claimed = await KEYS.claim(self._session, study.owner, key, request_sha256, study.id)
+        if claimed != study.id:
+            return await self.get(StudyId(claimed), study.owner)
+        return await self.add(study)
 
     async def get(self, study_id: StudyId, owner: OwnerId) -> Study:
         """The owner's study; raises `StudyNotFound` for a foreign one as for an unknown one."""
@@ -183,12 +222,6 @@ class StudyRepository:
     async def find_by_media_token(self, token: str) -> Study | None:
         """The study whose picture has this unguessable name."""
         return await self._find(_studies().where(StudyRow.media_token == token))
-
-    async def claim_idempotency_key(
-        self, owner: OwnerId, key: str, request_sha256: str, study_id: StudyId
-    ) -> StudyId:
-        """`study_id`, or the study that the same request made before; see `IdempotencyKeys`."""
-        return StudyId(await KEYS.claim(self._session, owner, key, request_sha256, study_id))
 
     async def list_of(self, owner: OwnerId, *, after: Place | None, limit: int) -> list[Study]:
         """The owner's studies, newest first, beginning behind `after`."""

@@ -15,7 +15,7 @@ from services.chexray.dependencies import (
     StudyIdDep,
     ViewerDep,
     get_reader,
-    open_store,
+    keeper_of,
     read_upload,
 )
 from services.chexray.domain import Pathology
@@ -30,6 +30,7 @@ from shared.answers import (
     problem_answers,
     wants_png,
 )
+from shared.direct import DirectRoute
 from shared.idempotency import PARAMETER, REPLAYED
 from shared.imaging.media_types import MEDIA_TYPES
 from shared.methods import complete_methods
@@ -81,8 +82,7 @@ async def read_study(request: Request) -> Response:
     # What other routes ask for by type is called here: this is the hot path (bench/chexray).
     upload = await read_upload(request)
     reader = await get_reader(request)
-    async with open_store(request, upload) as studies:
-        study, is_repeated = await reader.read(upload, studies)
+    study, is_repeated = await reader.read(upload, keeper_of(request, upload))
     headers = {"Location": f"{PREFIX}/{study.id}", **marks_of(study), **_PRIVATE}
     if is_repeated:
         headers |= REPLAYED
@@ -222,3 +222,6 @@ def _pathology(label: str) -> Pathology:
 
 
 complete_methods(router)
+
+#: The upload, answered before FastAPI looks for its route.
+DIRECT = (DirectRoute(PREFIX, ("POST",), read_study),)

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -23,7 +24,7 @@ from services.chexray.explaining import Explainer
 from services.chexray.heatmaps import MAX_SIDE_PX, OverlayFormat, draw_heatmap, draw_plain
 from services.chexray.inference import Classifier
 from services.chexray.report import build_report
-from services.chexray.repository import NewStudy, StudyRepository
+from services.chexray.repository import NewStudy
 from shared.imaging import Decoder
 from shared.imaging.media_types import BROWSER_FORMATS, suffix_of
 from shared.inference import Evidence, EvidencePolicy, EvidenceRefused, enforce_evidence
@@ -51,6 +52,10 @@ class Upload:
         return digest.hexdigest()
 
 
+Keep = Callable[[NewStudy], Awaitable[Study]]
+"""Keeps a study, or gives the one that was kept for an earlier request with the same key."""
+
+
 @dataclass(frozen=True, slots=True)
 class StudyReader:
     """Reads radiographs and remembers what it found."""
@@ -59,11 +64,15 @@ class StudyReader:
     objects: Objects
     evidence_policy: EvidencePolicy
 
-    async def read(self, upload: Upload, studies: StudyRepository) -> tuple[Study, bool]:
+    async def read(self, upload: Upload, keep: Keep) -> tuple[Study, bool]:
         """Classify one radiograph and store its findings.
 
         The file is kept while the network computes, and both are done before the first query: no
         database connection waits for either, and no row refers to a file that is not there.
+
+        Args:
+            upload: the file, and whose it is.
+            keep: writes the row.
 
         Returns:
             The study, and whether it is that of an earlier request with the same key.
@@ -100,12 +109,9 @@ class StudyReader:
             model=self.classifier.model,
             maps=reading.maps,
         )
-        if upload.idempotency_key is not None:
-            key, request_sha256 = upload.idempotency_key, upload.request_sha256
-            claimed = await studies.claim_idempotency_key(upload.owner, key, request_sha256, new.id)
-            if claimed != new.id:
-                return await studies.get(claimed, upload.owner), True
-        study = await studies.add(new)
+        study = await keep(new)
+        if study.id != new.id:
+            return study, True
         log.info(
             "study_read",
             study_id=str(study.id),

@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 
+import asyncpg
 import pytest
 from fastapi import FastAPI
 from sqlalchemy import text
@@ -15,6 +16,7 @@ from shared.db import (
     DatabaseAway,
     SessionDep,
     create_engine,
+    row_fetcher,
     single_statements,
 )
 from shared.migrations import migrate
@@ -147,6 +149,73 @@ async def test_a_single_statement_is_committed_by_itself(
         async with other.connect() as connection:
             assert await connection.scalar(text("SELECT n FROM kept")) == 7
     await other.dispose()
+
+
+async def test_a_fetched_row_is_committed_by_itself(
+    scratch_engine: AsyncEngine, scratch_database: str
+) -> None:
+    fetch_row, other = row_fetcher(scratch_engine), create_engine(scratch_database)
+
+    assert await fetch_row("CREATE TABLE fetched (n BIGINT PRIMARY KEY)") is None
+    row = await fetch_row("INSERT INTO fetched VALUES ($1) RETURNING n", 7)
+
+    assert row is not None
+    assert row["n"] == 7
+    async with other.connect() as connection:
+        assert await connection.scalar(text("SELECT n FROM fetched")) == 7
+    await other.dispose()
+
+
+async def test_what_the_database_refuses_is_raised_and_costs_no_connection(
+    scratch_engine: AsyncEngine,
+) -> None:
+    fetch_row = row_fetcher(scratch_engine)
+    before = await fetch_row("SELECT pg_backend_pid() AS pid")
+
+    with pytest.raises(asyncpg.DivisionByZeroError):
+        await fetch_row("SELECT 1 / $1::INT", 0)
+
+    assert await fetch_row("SELECT pg_backend_pid() AS pid") == before
+
+
+async def test_a_connection_that_is_cut_while_a_row_is_fetched_is_database_away(
+    scratch_engine: AsyncEngine, scratch_database: str
+) -> None:
+    fetch_row, other = row_fetcher(scratch_engine), create_engine(scratch_database)
+    waiting = asyncio.create_task(fetch_row("SELECT pg_sleep(30)"))
+    await asyncio.sleep(0.2)
+
+    await end_all_connections(other)
+
+    with pytest.raises(DatabaseAway):
+        await waiting
+    row = await fetch_row("SELECT 1 AS n")
+    assert row is not None
+    assert row["n"] == 1
+    await other.dispose()
+
+
+async def test_a_row_that_nobody_waits_for_any_more_disturbs_nobody(
+    scratch_engine: AsyncEngine,
+) -> None:
+    """Cancelled as often as there are connections, and more."""
+    fetch_row = row_fetcher(scratch_engine)
+    for _ in range(6):
+        waiting = asyncio.create_task(fetch_row("SELECT pg_sleep(30)"))
+        await asyncio.sleep(0.05)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+
+    row = await fetch_row("SELECT 1 AS n")
+    assert row is not None
+    assert row["n"] == 1
+
+
+async def test_without_a_server_a_row_is_database_away() -> None:
+    engine = create_engine("postgresql://nobody@127.0.0.1:1/nowhere")
+    with pytest.raises(DatabaseAway):
+        await row_fetcher(engine)("SELECT 1")
 
 
 async def test_no_server_is_database_away() -> None:

@@ -71,7 +71,7 @@ async def _read_xray(request: Request, owner: OwnerId) -> Answer:
     async with request.state.sessions.begin() as session:
         studies = StudyRepository(session, request.state.quota)
         try:
-            study, _ = await reader.read(new, studies)
+            study, _ = await reader.read(new, studies.add)
         except _NO_PICTURE:
             return Answer(400, {"image": [fields.NOT_AN_IMAGE]})
         user_number = await LegacyAccounts(session).number_of(owner)

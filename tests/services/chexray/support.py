@@ -4,6 +4,7 @@ import io
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 from uuid import UUID, uuid4
 
 import anyio.lowlevel
@@ -203,7 +204,7 @@ class Bench:
         async def lifespan(app: FastAPI) -> AsyncIterator[AppState]:
             yield AppState(
                 sessions=self.sessions,
-                single_statements=self.sessions,
+                fetch_row=self._fetch_row,
                 reader=StudyReader(self.classifier, self.objects, self.evidence),
                 illustrator=Illustrator(
                     self.objects, ThreadDecoder(2, LIMITS), Explainer(self.classifier)
@@ -216,6 +217,16 @@ class Bench:
 
         async with running(create_app(lifespan, VERIFIER)) as client:
             yield client
+
+    async def _fetch_row(self, statement: str, *arguments: object) -> Mapping[str, Any] | None:
+        """As `row_fetcher`'s, in the test's own transaction."""
+        async with self.sessions.begin() as session:
+            connection = await (await session.connection()).get_raw_connection()
+            assert connection.driver_connection is not None
+            row: Mapping[str, Any] | None = await connection.driver_connection.fetchrow(
+                statement, *arguments
+            )
+            return row
 
 
 def caller(

@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
 import pytest
 
+from services.chexray import routes
 from services.chexray.domain import Pathology
 from services.chexray.repository import Quota
 from tests.services.chexray.support import (
@@ -459,3 +461,44 @@ async def test_head_answers_like_get_without_a_body(
     assert (asked.status_code, asked.content) == (got.status_code, b"")
     for name in ("content-type", "content-length", "cache-control"):
         assert asked.headers[name] == got.headers[name]
+
+
+_FORM = {"image": ("chest.png", png(), "image/png")}
+
+
+@pytest.mark.parametrize(
+    ("sent", "scopes"),
+    [
+        ({"files": _FORM, "data": {"title": "Chest"}}, {"chexray:write"}),
+        ({"files": _FORM}, {"chexray:read"}),
+        ({"files": {"image": ("chest.png", b"no picture", "image/png")}}, {"chexray:write"}),
+        ({"files": _FORM, "data": {"title": "x" * 201}}, {"chexray:write"}),
+        ({"data": {"title": "no file"}}, {"chexray:write"}),
+        ({"content": b"no form"}, {"chexray:write"}),
+        ({"files": _FORM, "headers": {"Idempotency-Key": "no key"}}, {"chexray:write"}),
+    ],
+)
+async def test_the_direct_way_answers_as_the_frameworks_route(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, sent: Mapping[str, Any], scopes: set[str]
+) -> None:
+    """Uploads are answered before the framework looks for their route."""
+    who = as_caller(caller(scopes=frozenset(scopes)))
+    headers = {**who, "X-Request-ID": "the-same", **sent.get("headers", {})}
+    answers = []
+    for direct in (routes.DIRECT, ()):
+        monkeypatch.setattr(routes, "DIRECT", direct)
+        async with bench.serve() as client:
+            answers.append(await client.post(STUDIES, **{**sent, "headers": headers}))
+
+    (one, other), changing = answers, {"location", "id", "created_at"}
+    assert one.status_code == other.status_code
+    assert _without(one.headers, changing) == _without(other.headers, changing)
+    assert _without(one.json(), changing) == _without(other.json(), changing)
+
+
+def _without(members: Mapping[str, Any], names: set[str]) -> dict[str, Any]:
+    return {
+        name: value
+        for name, value in members.items()
+        if name not in names and not name.endswith("_url")
+    }
