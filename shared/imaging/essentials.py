@@ -18,6 +18,8 @@ class Essentials:
         orientation: EXIF orientation, 1 to 8.
         is_white_zero: gray samples count from white, and the decoder does not turn them round.
         trailing_bytes: bytes after the end of the picture.
+        plain_mode: L or RGB where the frame is coded in the usual way and nothing else of the
+            header changes its pixels, so that the decoder needs no other reader before it.
     """
 
     data: bytes
@@ -27,3 +29,4 @@ class Essentials:
     orientation: int = 1
     is_white_zero: bool = False
     trailing_bytes: int = 0
+    plain_mode: str | None = None

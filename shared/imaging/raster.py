@@ -49,6 +49,9 @@ _PILLOW_NAMES: Mapping[ImageFormat, str] = {
 }
 
 
+_SMALL_PIXELS = 128 * 128
+
+
 Fit = Callable[[Image.Image], Image.Image]
 """Resizes a whole upright picture of the mode L or RGB; the same mode comes back."""
 
@@ -71,23 +74,13 @@ def decode_raster(
         fit: what resizes the picture if it needs nothing else first.
     """
     essentials = _CHECKS[image_format](data, limits)
-    with (
-        decoder_failures(image_format.upper()),
-        Image.open(io.BytesIO(essentials.data), formats=(_PILLOW_NAMES[image_format],)) as image,
-    ):
-        # All of it at once: the decoder waits for the interpreter at the end of each block.
-        image.decodermaxblock = len(essentials.data)
-        if image.size != (essentials.width_px, essentials.height_px):
-            raise UnreadableImage("The picture's headers disagree about its size.")
-        if essentials.orientation != 1 or essentials.is_white_zero:
-            fit = None
-        if target_px is not None and image_format is ImageFormat.JPEG:
-            pixels, notes = _to_pixels(_load_reduced(image, target_px), fit)
+    if essentials.orientation != 1 or essentials.is_white_zero:
+        fit = None
+    with decoder_failures(image_format.upper()):
+        if _is_small_and_plain(essentials, target_px):
+            pixels, notes = _to_pixels(_decoded_straight(essentials), fit)
         else:
-            image.load()
-            if image_format is ImageFormat.PNG and _may_lack_rows(image, essentials.data):
-                png.require_every_row(essentials.data)
-            pixels, notes = _to_pixels(image, fit)
+            pixels, notes = _opened(essentials, image_format, target_px, fit)
     if essentials.is_white_zero and pixels.ndim == 2:
         pixels = np.invert(pixels)
     if essentials.frames > 1:
@@ -104,6 +97,44 @@ def decode_raster(
         height_px=height_px,
         notes=notes,
     )
+
+
+def _opened(
+    essentials: Essentials, image_format: ImageFormat, target_px: int | None, fit: Fit | None
+) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+    """Let Pillow read the header again, and decode."""
+    file = io.BytesIO(essentials.data)
+    with Image.open(file, formats=(_PILLOW_NAMES[image_format],)) as image:
+        # All of it at once: the decoder waits for the interpreter at the end of each block.
+        image.decodermaxblock = len(essentials.data)
+        if image.size != (essentials.width_px, essentials.height_px):
+            raise UnreadableImage("The picture's headers disagree about its size.")
+        if target_px is not None and image_format is ImageFormat.JPEG:
+            return _to_pixels(_load_reduced(image, target_px), fit)
+        image.load()
+        if image_format is ImageFormat.PNG and _may_lack_rows(image, essentials.data):
+            png.require_every_row(essentials.data)
+        return _to_pixels(image, fit)
+
+
+def _is_small_and_plain(essentials: Essentials, target_px: int | None) -> bool:
+    """Whether a JPEG is decoded whole, and takes less time than Pillow's look at its header."""
+    if essentials.plain_mode is None:
+        return False
+    shorter_px = min(essentials.width_px, essentials.height_px)
+    is_reduced = target_px is not None and shorter_px >= 4 * target_px
+    return essentials.width_px * essentials.height_px <= _SMALL_PIXELS and not is_reduced
+
+
+def _decoded_straight(essentials: Essentials) -> Image.Image:
+    """Give a JPEG to the decoder that Pillow itself gives it to.
+
+    The decoder writes rows as long as the file's header says into rows as long as it is told, so
+    the two must agree: the data are segments that `formats.jpeg` has read and put together, with
+    one frame header among them.
+    """
+    mode, size = essentials.plain_mode or "", (essentials.width_px, essentials.height_px)
+    return Image.frombytes(mode, size, essentials.data, "jpeg", mode, "")
 
 
 def _may_lack_rows(image: Image.Image, data: bytes) -> bool:

@@ -11,6 +11,7 @@ from shared.imaging.limits import Limits
 _START_OF_SCAN = 0xDA
 _END = 0xD9
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_HUFFMAN_CODED = frozenset({0xC0, 0xC1, 0xC2})
 _JPEG_LS_FRAME = 0xF7
 _WITHOUT_LENGTH = frozenset({0x01, *range(0xD0, 0xD9)})
 # JFIF and Adobe say how colours are coded; every other application segment is metadata.
@@ -28,6 +29,8 @@ class FrameHeader:
     width_px: int
     height_px: int
     components: int
+    process: int
+    """The marker's second byte: how the samples are coded."""
 
 
 def find_essentials(data: bytes, limits: Limits) -> Essentials:
@@ -44,7 +47,15 @@ def find_essentials(data: bytes, limits: Limits) -> Essentials:
         width_px=header.width_px,
         height_px=header.height_px,
         orientation=orientation,
+        plain_mode=_plain_mode(header),
     )
+
+
+def _plain_mode(header: FrameHeader) -> str | None:
+    """The mode of gray and coloured pictures, baseline or progressive, in Huffman codes."""
+    if header.precision_bits != 8 or header.process not in _HUFFMAN_CODED:
+        return None
+    return {1: "L", 3: "RGB"}.get(header.components)
 
 
 def check_scans(data: bytes, header: FrameHeader, limits: Limits) -> None:
@@ -98,7 +109,7 @@ def _read_segments(data: bytes) -> tuple[list[bytes], FrameHeader, int, int]:
             if header is not None or len(body) < 6:
                 raise UnreadableImage("The JPEG picture's header is damaged.")
             precision_bits, height_px, width_px, components = struct.unpack_from(">BHHB", body)
-            header = FrameHeader(precision_bits, width_px, height_px, components)
+            header = FrameHeader(precision_bits, width_px, height_px, components, marker)
         if marker == _EXIF and orientation is None and body.startswith(b"Exif\0\0"):
             orientation = exif_orientation(body)
         if marker not in _DROPPED:
