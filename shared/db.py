@@ -105,9 +105,7 @@ def row_fetcher(engine: AsyncEngine) -> FetchRow:
             if not isinstance(error, asyncpg.PostgresError):
                 connection.invalidate()
             if isinstance(error, OSError | asyncpg.InterfaceError) or _says_away(error):
-                raise DatabaseAway(
-                    "The database went away in the middle of this request."
-                ) from error
+                raise DatabaseAway(_WENT_AWAY) from error
             raise
         finally:
             connection.close()
