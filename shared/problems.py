@@ -157,16 +157,19 @@ def problem_of(error: Exception) -> Problem | None:
     return None
 
 
-def install_problem_handlers(app: FastAPI) -> None:
-    """Make every expected failure of `app`, and the framework's own, a problem.
+def bug() -> Problem:
+    """All that a client is told of a bug."""
+    return Problem("Something went wrong here; the request id finds it in the log.")
 
-    A bug is answered by `shared.telemetry.TelemetryMiddleware`, which is outside of everything.
+
+def install_problem_handlers(app: FastAPI) -> None:
+    """Make every failure of `app`, and the framework's own, a problem.
+
+    A bug is raised again after its answer, for `shared.telemetry.TelemetryMiddleware` to log it.
     """
 
     async def answer(request: Request, error: Exception) -> Response:
-        problem = problem_of(error)
-        assert problem is not None
-        return ProblemResponse(problem, request_id_of(request.scope))
+        return ProblemResponse(problem_of(error) or bug(), request_id_of(request.scope))
 
-    for kind in (Problem, HTTPException, RequestValidationError, PoolTimeout):
+    for kind in (Problem, HTTPException, RequestValidationError, PoolTimeout, Exception):
         app.add_exception_handler(kind, answer)

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.accesslog import METHODS, UNMATCHED, AccessLog
 from shared.loglines import LogLines
-from shared.problems import Problem, send_problem
+from shared.problems import bug, send_problem
 from shared.random_digits import RandomDigits
 from shared.settings import Settings
 from shared.tracing import configure_tracing, describe_answer, is_tracing, request_span
@@ -168,8 +168,7 @@ class TelemetryMiddleware:
         except Exception as error:  # whatever a bug raises is logged once and answered here
             log.error("request_failed", exc_info=error, route=_route(scope) or UNMATCHED)
             if not answer.has_begun:
-                bug = Problem("Something went wrong here; the request id finds it in the log.")
-                await send_problem(bug, scope, receive, answer)
+                await send_problem(bug(), scope, receive, answer)
 
 
 class _Answer:

@@ -20,19 +20,17 @@ from numpy.typing import NDArray
 from pydantic import Field
 from starlette.types import Lifespan
 
-from shared.assertions import GATEWAY, AssertionMiddleware, AssertionVerifier
+from shared.assertions import AssertionVerifier
 from shared.cores import divide_cores
-from shared.direct import DirectRoute, DirectRoutes
-from shared.health import health_router
+from shared.direct import DirectRoute
 from shared.imaging import DecodePool, Decoder
 from shared.inference import Engine, ModelPackage, Network, Served, load_package, read_picture
-from shared.keys import read_key
 from shared.multipart import read_whole
-from shared.problems import NotFound, Problem, install_problem_handlers
+from shared.problems import NotFound, Problem
 from shared.server import serve
-from shared.service_app import NO_TELEMETRY
+from shared.service_app import believe_gateway, create_service_app
 from shared.settings import Settings as PlatformSettings
-from shared.telemetry import TelemetryMiddleware, configure_logging
+from shared.telemetry import configure_logging
 
 #: In whose name the gateway's row and the assertions go; nothing else of that service is here.
 SERVICE: Final = "scancer"
@@ -147,16 +145,10 @@ async def change_version(number: int, predictor: PredictorDep) -> None:
 
 
 def create_app(lifespan: Lifespan[FastAPI], verifier: AssertionVerifier) -> FastAPI:
-    """Assemble the service around whatever `lifespan` opens, as the platform's services are."""
-    app = FastAPI(
-        title="bench", lifespan=lifespan, docs_url=None, redoc_url=None, telemetry=NO_TELEMETRY
-    )
-    install_problem_handlers(app)
-    app.include_router(health_router({}))
+    """Assemble the service around whatever `lifespan` opens."""
+    direct = (DirectRoute(PATH, ("POST",), predict),)
+    app = create_service_app(SERVICE, "Pictures to logits.", lifespan, verifier, direct=direct)
     app.include_router(router)
-    app.add_middleware(DirectRoutes, routes=(DirectRoute(PATH, ("POST",), predict),))
-    app.add_middleware(AssertionMiddleware, verifier=verifier)
-    app.add_middleware(TelemetryMiddleware, service="bench")
     return app
 
 
@@ -190,9 +182,8 @@ def main() -> None:
     """Serve until SIGTERM."""
     settings = Settings()
     configure_logging("bench", settings)
-    key = read_key(settings.keys_folder, f"assertion-{SERVICE}")
-    verifier = AssertionVerifier(SERVICE, {GATEWAY: key})
-    serve(create_app(resources(settings), verifier), settings, port=settings.bench_port)
+    app = create_app(resources(settings), believe_gateway(SERVICE, settings))
+    serve(app, settings, port=settings.bench_port)
 
 
 if __name__ == "__main__":
