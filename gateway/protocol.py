@@ -9,27 +9,21 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import unquote
 
 import httptools
 import structlog
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import (
-    STATUS_LINE,
-    HttpToolsProtocol,
-)
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from uvicorn.server import ServerState
 
-from gateway.cycle import EdgeCycle
 from gateway.handshake import is_handshake
 from gateway.headers import request_id_in
 from gateway.settings import GatewaySettings
+from shared.connections import LeanProtocol
 
 log = structlog.get_logger(__name__)
 
 _LINGER_BYTES: Final = 64 * 1024 * 1024
-#: Of a body that the service has not taken yet; beyond this the client has to wait.
-_READ_AHEAD_BYTES: Final = 128 * 1024
 
 _VERSIONS: Final = frozenset({"1.0", "1.1"})
 
@@ -74,7 +68,7 @@ _REFUSALS: Final[dict[int, tuple[str, str, str]]] = {
 }
 
 
-def protocol_class(limits: ProtocolLimits) -> type[HttpToolsProtocol]:
+def protocol_class(limits: ProtocolLimits) -> type[LeanProtocol]:
     """A protocol class for uvicorn whose connections keep to `limits`."""
 
     class LimitedProtocol(EdgeProtocol):
@@ -85,10 +79,8 @@ def protocol_class(limits: ProtocolLimits) -> type[HttpToolsProtocol]:
     return LimitedProtocol
 
 
-class EdgeProtocol(HttpToolsProtocol):
+class EdgeProtocol(LeanProtocol):
     """Reads requests from one client connection."""
-
-    cycle: EdgeCycle
 
     limits_of_class: ProtocolLimits
 
@@ -103,14 +95,11 @@ class EdgeProtocol(HttpToolsProtocol):
         self._limits = self.limits_of_class
         self._header_bytes = 0
         self._reading_headers = False
-        self._reading_body = False
         self._is_deaf = False
         self._refusal = 400
         self._lingered_bytes = 0
-        self._rested_at = 0.0
         self._deadline: asyncio.TimerHandle | None = None
         self._reader_deadline: asyncio.TimerHandle | None = None
-        self._running: EdgeCycle | None = None
 
     # Connections
 
@@ -125,12 +114,8 @@ class EdgeProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop every clock."""
         self._disarm()
-        self._unset_keepalive_if_required()
         if self._reader_deadline is not None:
             self._reader_deadline.cancel()
-        if self._running is not None and not self._running.response_complete:
-            # With pipelining it is not the newest request, the only one that uvicorn tells.
-            self._running.leave()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -138,9 +123,9 @@ class EdgeProtocol(HttpToolsProtocol):
         if self._is_deaf:
             self._linger(len(data))
             return
-        if self._reading_body and self.cycle.response_complete:
+        if self.reading_body and self.cycle.response_complete:
             self._linger(len(data))
-        self._rested_at = 0.0
+        self.rested_at = 0.0
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -203,90 +188,27 @@ class EdgeProtocol(HttpToolsProtocol):
         self._reading_headers = False
         if self._deadline is not None:
             self._disarm()
-        method = self.parser.get_method()
-        if method == b"CONNECT":
+        if self.parser.get_method() == b"CONNECT":
             self._give_up(405)
         if not self.url.startswith(b"/") or b"#" in self.url:
             self._give_up(400)
         if self.parser.get_http_version() not in _VERSIONS:
             self._give_up(400)
         self._lingered_bytes = 0
-        is_upgrade = self.parser.should_upgrade()
-        if is_upgrade and self._should_upgrade():
-            self.scope["method"] = method.decode("ascii")
-            return
-        self._reading_body = True
-        self._begin(
-            method.decode("ascii"),
-            # Some clients offer HTTP/2 with every request; a server is free not to take it up.
-            keep_alive=self.parser.should_keep_alive() and not is_upgrade,
-        )
-
-    def _begin(self, method: str, *, keep_alive: bool) -> None:
-        """Start the application, or let the request wait for the one before it."""
-        target = self.url
-        raw_path, _, query = target.partition(b"?")
-        scope = self.scope
-        scope["method"] = method
-        scope["http_version"] = version = self.parser.get_http_version()
-        scope["raw_path"] = raw_path
-        scope["path"] = unquote(raw_path.decode("latin-1"))
-        scope["query_string"] = query
-        before = self.cycle
-        self.cycle = EdgeCycle(
-            scope,
-            self,
-            expect_100_continue=self.expect_100_continue,
-            keep_alive=keep_alive and version != "1.0",
-        )
-        if before is None or before.response_complete:
-            self._run(self.cycle)
-        else:
-            self.flow.pause_reading()
-            self.pipeline.appendleft((self.cycle, self.app))
-
-    def _run(self, cycle: EdgeCycle) -> None:
-        self._running = cycle
-        self._start_asgi_task(cycle, self.app)
-
-    def on_body(self, body: bytes) -> None:
-        """Keep a part of the body until it is asked for."""
-        cycle = self.cycle
-        if not self._reading_body or cycle.response_complete:
-            return
-        cycle.parts.append(body)
-        cycle.parts_bytes += len(body)
-        if cycle.parts_bytes > _READ_AHEAD_BYTES:
-            self.flow.pause_reading()
-        cycle.message_event.set()
+        super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         """The request is whole."""
-        if not self._reading_body:
-            return
-        self._reading_body = False
-        if self._lingered_bytes:
+        if self.reading_body and self._lingered_bytes:
             self._disarm()
-        if not self.cycle.response_complete:
-            self.cycle.more_body = False
-            self.cycle.message_event.set()
+        super().on_message_complete()
 
-    def on_response_complete(self) -> None:
-        """Go on with the next request, and throw away what is left of this one's body."""
-        self.server_state.total_requests += 1
-        if self.transport.is_closing():
-            return
-        self.flow.resume_reading()
-        if self.pipeline:
-            cycle, _ = self.pipeline.pop()
-            assert isinstance(cycle, EdgeCycle)
-            self._run(cycle)
-        elif self._reading_body:
+    def rest(self) -> None:
+        """Throw away what is left of a body, or wait for the next request."""
+        if self.reading_body:
             self._leave_body()
         else:
-            self._rested_at = self.loop.time()
-            if self.timeout_keep_alive_task is None:
-                self._watch_rest(self.timeout_keep_alive)
+            super().rest()
 
     def _leave_body(self) -> None:
         """Throw the rest of a refused body away for a moment, so that the answer is read."""
@@ -296,20 +218,6 @@ class EdgeProtocol(HttpToolsProtocol):
             self._close_after_lingering()
         elif self._deadline is None:
             self._arm(self._limits.linger_s, self._close)
-
-    def _watch_rest(self, delay_s: float) -> None:
-        self.timeout_keep_alive_task = self.loop.call_later(delay_s, self._end_rest)
-
-    def _end_rest(self) -> None:
-        """Close a connection that has rested for long; one timer watches many rests."""
-        self.timeout_keep_alive_task = None
-        if not self._rested_at or self.transport.is_closing():
-            return
-        left_s = self._rested_at + self.timeout_keep_alive - self.loop.time()
-        if left_s <= 0:
-            self.transport.close()
-        else:
-            self._watch_rest(left_s)
 
     # Refusals
 
@@ -322,7 +230,7 @@ class EdgeProtocol(HttpToolsProtocol):
         """Answer what is not a request, unless an answer to an earlier one is on its way."""
         self._is_deaf = True
         request_id = None
-        if self._reading_body:
+        if self.reading_body:
             request_id = self._break_off()
             if request_id is None:
                 return
@@ -341,7 +249,7 @@ class EdgeProtocol(HttpToolsProtocol):
         if cycle.response_complete:
             self._close_after_lingering()
             return None
-        if cycle is not self._running or cycle.response_started:
+        if cycle is not self.running or cycle.response_started:
             self.transport.abort()
             return None
         request_id: str | None = cycle.scope["state"].get("request_id")

@@ -8,6 +8,7 @@ from types import FrameType
 import uvicorn
 from starlette.types import ASGIApp
 
+from shared.connections import LeanProtocol
 from shared.process import settle
 from shared.settings import Settings
 
@@ -32,7 +33,7 @@ def serve(app: ASGIApp | Callable[..., ASGIApp], settings: Settings, *, port: in
         app,
         host=settings.bind,
         port=settings.listen_port or port,
-        http="httptools",
+        http=LeanProtocol,
         loop="uvloop",
         ws="websockets-sansio",
         log_config=None,

@@ -70,6 +70,7 @@ def create_service_app(
         name_operation: the `operationId` of a route; unset: the service's and the function's name.
         metrics: answers `/metrics`.
     """
+
     def around(app: ASGIApp) -> ASGIApp:
         if direct:
             app = DirectRoutes(app, direct)

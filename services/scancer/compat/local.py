@@ -25,6 +25,7 @@ from services.scancer.compat.description import describe_management
 from services.scancer.compat.wording import OldRoute, ResourceNotFound, pretty, refusal
 from services.scancer.dependencies import ADMIN, READ, require
 from shared.assertions import HEADER, AssertionSigner, Caller
+from shared.connections import LeanProtocol
 from shared.problems import Forbidden, Unavailable, install_problem_handlers
 from shared.telemetry import TelemetryMiddleware
 
@@ -197,7 +198,7 @@ async def listening(
     door = TelemetryMiddleware(LocalDoor(app, state, doorkeeper), "scancer")
     config = uvicorn.Config(
         door,
-        http="httptools",
+        http=LeanProtocol,
         ws="none",
         lifespan="off",
         log_config=None,
