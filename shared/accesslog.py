@@ -8,6 +8,7 @@ import json
 import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 import structlog
@@ -32,6 +33,11 @@ METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OP
 _QUIET: Final = frozenset({"/livez", "/readyz", "/metrics"})
 #: What a request is called that no route matched.
 UNMATCHED: Final = "unmatched"
+
+
+@lru_cache(maxsize=1024)
+def _quoted(text: str) -> str:
+    return json.dumps(text)
 
 
 class _Kind(NamedTuple):
@@ -99,7 +105,7 @@ class AccessLog:
         if second != self._second:
             self._second = second
             self._stamp = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-        who = "null" if caller is None else json.dumps(caller)
+        who = "null" if caller is None else _quoted(caller)
         lines.write_soon(
             f'{kind.line}{seconds:.4f}, "request_id": "{request_id}", "caller": {who}, '
             f'"timestamp": "{self._stamp}.{int((now - second) * 1e6):06d}Z"}}\n'

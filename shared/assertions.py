@@ -14,12 +14,13 @@ from typing import Annotated, Any, Literal
 from fastapi import Depends, Request
 from jose import jws, jwt
 from jose.exceptions import JOSEError
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from shared.problems import Forbidden, Unauthenticated, send_problem
+from shared.scopes import header_in
 
 HEADER = "Vedette-Assertion"
+_HEADER_NAME = HEADER.lower().encode()
 CLIENT_ADDRESS_HEADER = "Vedette-Client-Address"
 LIFETIME_S = 60
 GATEWAY = "gateway"
@@ -189,7 +190,7 @@ class AssertionMiddleware:
         if scope["type"] == "lifespan" or scope["path"] in OPEN_PATHS:
             await self._app(scope, receive, send)
             return
-        text = Headers(scope=scope).get(HEADER)
+        text = header_in(scope, _HEADER_NAME)
         try:
             if text is None:
                 raise AssertionRefused("There is no assertion.")

@@ -11,6 +11,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
 from shared.problems import InvalidRequest, Problem
+from shared.scopes import header_in
 
 #: More parts than any form of ours has, and few enough to cost nothing.
 MAX_FILES = 4
@@ -108,7 +109,7 @@ async def read_whole(request: Request, max_bytes: int) -> bytes:
 
 
 def _check_announced(request: Request, max_bytes: int) -> None:
-    announced = request.headers.get("content-length", "")
+    announced = header_in(request.scope, b"content-length") or ""
     if announced.isdecimal() and int(announced) > max_bytes:
         raise _too_large(max_bytes)
 

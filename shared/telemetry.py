@@ -19,6 +19,7 @@ from shared.accesslog import METHODS, UNMATCHED, AccessLog
 from shared.loglines import LogLines
 from shared.problems import bug, send_problem
 from shared.random_digits import RandomDigits
+from shared.scopes import header_in
 from shared.settings import Settings
 from shared.tracing import configure_tracing, describe_answer, is_tracing, request_span
 
@@ -129,7 +130,7 @@ class TelemetryMiddleware:
             await self._app(scope, receive, send)
             return
         started_s = time.perf_counter()
-        request_id = request_id_from(_request_id_in(scope))
+        request_id = request_id_from(header_in(scope, _REQUEST_ID_NAME))
         scope.setdefault("state", {})["request_id"] = request_id
         answer = _Answer(send, request_id)
         bound = structlog.contextvars.bind_contextvars(request_id=request_id)
@@ -189,15 +190,6 @@ class _Answer:
             headers = [each for each in message.get("headers", ()) if each[0] != _REQUEST_ID_NAME]
             message["headers"] = [*headers, (_REQUEST_ID_NAME, self._id)]
         await self._send(message)
-
-
-def _request_id_in(scope: Scope) -> str | None:
-    """The first request id that the client sent."""
-    for name, value in scope["headers"]:
-        if name == _REQUEST_ID_NAME:
-            found: str = value.decode("latin-1")
-            return found
-    return None
 
 
 def _route(scope: Scope) -> str:

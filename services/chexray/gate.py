@@ -8,7 +8,7 @@ Measured by `tests/services/chexray/test_gate_measured.py` on the pictures that 
 points at; the figures stand there.
 """
 
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import cv2
 import numpy as np
@@ -125,19 +125,22 @@ def judge(picture: Picture) -> GateVerdict:
 class _Fit:
     """The best place of the lung template in a thumbnail, and what it shows there."""
 
-    __slots__ = ("correlation", "lung_contrast", "quarter_turns")
-
-    def __init__(self, correlation: float, lung_contrast: float, quarter_turns: int) -> None:
+    def __init__(self, correlation: float, part: NDArray[np.float32], quarter_turns: int) -> None:
         self.correlation = correlation
-        self.lung_contrast = lung_contrast
         self.quarter_turns = quarter_turns
+        self._part = part
+        self._penalty = _TURN_PENALTY if quarter_turns else 0.0
+
+    @cached_property
+    def lung_contrast(self) -> float:
+        """How much darker the lungs are than the midline, in deviations of the fitted part."""
+        return _lung_contrast(self._part)
 
     @property
     def evidence(self) -> float:
         """Fit and lung contrast in one figure."""
         counted = min(self.lung_contrast, _MAX_COUNTED_CONTRAST)
-        penalty = _TURN_PENALTY if self.quarter_turns else 0.0
-        return self.correlation + _CONTRAST_WEIGHT * counted - penalty
+        return self.correlation + _CONTRAST_WEIGHT * counted - self._penalty
 
     @property
     def is_chest(self) -> bool:
@@ -151,7 +154,12 @@ class _Fit:
     @property
     def is_certain(self) -> bool:
         """Whether no other place, size or turn needs to be tried."""
-        return self.evidence >= _UPRIGHT_EVIDENCE and self.lung_contrast >= _CERTAIN_CONTRAST
+        most = self.correlation + _CONTRAST_WEIGHT * _MAX_COUNTED_CONTRAST - self._penalty
+        return (
+            most >= _UPRIGHT_EVIDENCE
+            and self.evidence >= _UPRIGHT_EVIDENCE
+            and self.lung_contrast >= _CERTAIN_CONTRAST
+        )
 
 
 def _stated_reasons(dicom: DicomFacts | None) -> list[GateReason]:
@@ -238,12 +246,12 @@ class _View:
         self._upright = thumbnail
         self._turned = {0: thumbnail}
         self._fits: dict[tuple[int, int, int], NDArray[np.float32]] = {}
-        self._sign = np.float32(1)
+        self._is_negative = False
 
     def inverted(self) -> "_View":
         """The view of the negative."""
         other = _View(255 - self._upright)
-        other._fits, other._sign = self._fits, -self._sign
+        other._fits, other._is_negative = self._fits, not self._is_negative
         return other
 
     def turned(self, quarter_turns: int) -> NDArray[np.float32]:
@@ -254,20 +262,21 @@ class _View:
             )
         return self._turned[quarter_turns]
 
-    def fits(self, quarter_turns: int, rows: int, columns: int) -> NDArray[np.float32]:
-        """The correlation with the template of that size at each place; without contrast -1."""
+    def best_place(self, quarter_turns: int, rows: int, columns: int) -> tuple[float, int, int]:
+        """The highest correlation with the template of that size, and its row and column."""
         key = (quarter_turns, rows, columns)
-        if key not in self._fits:
-            self._fits[key] = self._sign * _correlation(self.turned(quarter_turns), rows, columns)
-        fits = self._sign * self._fits[key]
-        # A part without any contrast has no correlation, whatever the sign.
-        fits[np.isnan(fits)] = -1.0
-        return fits
+        fits = self._fits.get(key)
+        if fits is None:
+            fits = self._fits[key] = _correlation(self.turned(quarter_turns), rows, columns)
+        place = int(fits.argmin() if self._is_negative else fits.argmax())
+        correlation = float(fits.flat[place])
+        return (-correlation if self._is_negative else correlation, *divmod(place, fits.shape[1]))
 
 
 def _correlation(thumbnail: NDArray[np.float32], rows: int, columns: int) -> NDArray[np.float32]:
+    """The correlation at each place; a part without any contrast has none."""
     found = cv2.matchTemplate(thumbnail, _template_at(columns, rows), cv2.TM_CCOEFF_NORMED)
-    found[~(np.abs(found) <= 1)] = np.nan
+    found[~(np.abs(found) <= 1)] = 0.0
     return np.asarray(found, np.float32)
 
 
@@ -287,18 +296,15 @@ def _fit(view: _View, quarter_turns: int) -> _Fit:
     """Slide the template in up to 15 sizes over the thumbnail; keep the highest correlation."""
     thumbnail = view.turned(quarter_turns)
     height_px, width_px = thumbnail.shape
-    best = _Fit(-1.0, 0.0, quarter_turns)
+    best = _Fit(-1.0, thumbnail, quarter_turns)
     for height_share, aspect in _TEMPLATE_SIZES:
         rows, columns = round(height_px * height_share), round(width_px * height_share * aspect)
         if columns > width_px or min(rows, columns) < _MIN_TEMPLATE_PX:
             continue
-        fits = view.fits(quarter_turns, rows, columns)
-        place = int(fits.argmax())
-        correlation = float(fits.flat[place])
+        correlation, top, left = view.best_place(quarter_turns, rows, columns)
         if correlation > best.correlation:
-            top, left = divmod(place, fits.shape[1])
             part = thumbnail[top : top + rows, left : left + columns]
-            best = _Fit(correlation, _lung_contrast(part), quarter_turns)
+            best = _Fit(correlation, part, quarter_turns)
             if best.is_certain:
                 break
     return best
@@ -315,10 +321,10 @@ def _lung_contrast(part: NDArray[np.float32]) -> float:
     """How much darker the lighter lung is than the midline, in deviations of the part."""
     side = _TEMPLATE_SIDE_PX
     levels = np.asarray(cv2.resize(part, (side, side), interpolation=cv2.INTER_AREA), np.float32)
-    deviation = float(levels.std())
+    deviation = float(cv2.meanStdDev(levels)[1][0, 0])
     if deviation == 0:
         return 0.0
     midline, left, right = (
-        float(levels[_LUNG_ROWS, columns].mean()) for columns in (_MIDLINE, _LEFT, _RIGHT)
+        cv2.mean(levels[_LUNG_ROWS, columns])[0] for columns in (_MIDLINE, _LEFT, _RIGHT)
     )
     return min(midline - left, midline - right) / deviation
