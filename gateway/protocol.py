@@ -84,6 +84,10 @@ class EdgeProtocol(LeanProtocol):
 
     limits_of_class: ProtocolLimits
 
+    # What came is passed on at once.
+    wakes_at_bytes = 1
+    read_ahead_bytes = 128 * 1024
+
     def __init__(
         self,
         config: Config,

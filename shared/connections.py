@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
     from uvicorn._types import ASGIReceiveEvent, ASGISendEvent, HTTPScope
 
-#: Of a body that the application has not taken yet; beyond this the sender has to wait.
-_READ_AHEAD_BYTES: Final = 128 * 1024
 #: With a line break in its value, a header would be two.
 _CONTROL: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
@@ -166,6 +164,11 @@ class LeanProtocol(HttpToolsProtocol):
 
     cycle: Exchange
 
+    #: So much of a body wakes an application that waits for more of it, as its end does.
+    wakes_at_bytes = 512 * 1024
+    #: Of a body that the application has not taken yet; beyond this the sender has to wait.
+    read_ahead_bytes = 512 * 1024
+
     def __init__(
         self,
         config: Config,
@@ -237,9 +240,10 @@ class LeanProtocol(HttpToolsProtocol):
             return
         exchange.parts.append(body)
         exchange.parts_bytes += len(body)
-        if exchange.parts_bytes > _READ_AHEAD_BYTES:
+        if exchange.parts_bytes >= self.read_ahead_bytes:
             self.flow.pause_reading()
-        exchange.message_event.set()
+        if exchange.parts_bytes >= self.wakes_at_bytes:
+            exchange.message_event.set()
 
     def on_message_complete(self) -> None:
         """The request is whole."""

@@ -24,8 +24,9 @@ import time
 import urllib.error
 import urllib.request
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 from uuid import uuid4
 
 import numpy as np
@@ -49,6 +50,8 @@ from shared.postgres import EmbeddedPostgres, make_home
 PORT = 18_640
 _START_TIMEOUT_S = 60
 _PICTURES = 32
+#: Until as many pictures are on their way as there will be.
+_RAMP_S = 0.4
 #: As browsers write it: the longer it is, the sooner its end is found.
 _BOUNDARY = "----WebKitFormBoundaryNs2pq7kVhVbXa1Yd"
 
@@ -97,6 +100,37 @@ class Message:
         return self._bytes
 
 
+class Load(NamedTuple):
+    """What came of a load that was put on for a while."""
+
+    per_s: float
+    """Pictures per second between the moment when all was in flight and the end."""
+    taken_s: list[float]
+    """How long each picture took, those before and after included."""
+
+
+def put_load(works: Sequence[Callable[[], object]], seconds: float) -> Load:
+    """Let each of `works` be done again and again, side by side."""
+    ends: list[float] = []
+    taken_s: list[float] = []
+    begins = time.perf_counter() + _RAMP_S
+    until = begins + seconds
+
+    def repeat(work: Callable[[], object]) -> None:
+        while (started_at := time.perf_counter()) < until:
+            work()
+            ends.append(time.perf_counter())
+            taken_s.append(ends[-1] - started_at)
+
+    # A thread that waits for its socket costs less than an event loop that does.
+    threads = [threading.Thread(target=repeat, args=(work,)) for work in works]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return Load(sum(begins < end <= until for end in ends) / seconds, taken_s)
+
+
 class BareLoop:
     """Decode, preprocess and network: one thread per core, or one loop whose runs use all cores."""
 
@@ -112,24 +146,20 @@ class BareLoop:
         )
         self._images = images
 
-    def run(self, seconds: float) -> float:
-        """Pictures per second."""
-        counts = [0] * self._loops
-        until = time.perf_counter() + seconds
+    def run(self, seconds: float) -> Load:
+        """Read pictures for a while."""
 
-        def work(number: int) -> None:
-            while time.perf_counter() < until:
-                image = self._images[counts[number] % len(self._images)]
-                tensor = self._preprocess(decode(image, target_px=self._target_px).pixels)
+        def reading(images: Iterator[bytes]) -> Callable[[], object]:
+            def read() -> None:
+                picture = decode(next(images), target_px=self._target_px)
+                tensor = self._preprocess(picture.pixels)
                 self._session.run({self._input: tensor[np.newaxis]})
-                counts[number] += 1
 
-        threads = [threading.Thread(target=work, args=(number,)) for number in range(len(counts))]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        return sum(counts) / seconds
+            return read
+
+        return put_load(
+            [reading(itertools.cycle(self._images)) for _ in range(self._loops)], seconds
+        )
 
 
 class EndToEnd:
@@ -142,27 +172,23 @@ class EndToEnd:
         ]
         self.refused = 0
 
-    def run(self, seconds: float) -> tuple[float, list[float]]:
-        """Answers per second, and how long each took."""
-        taken: list[float] = []
-        until = time.perf_counter() + seconds
-        # A thread that waits for its socket costs less than an event loop that does.
-        threads = [
-            threading.Thread(target=self._ask, args=(until, taken, itertools.cycle(messages)))
-            for messages in self._messages
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        return len(taken) / seconds, taken
+    def run(self, seconds: float) -> Load:
+        """Ask for a while."""
+        with contextlib.ExitStack() as opened:
 
-    def _ask(self, until: float, taken: list[float], messages: Iterator[Message]) -> None:
-        with socket.create_connection(("127.0.0.1", PORT + 2), timeout=60) as connection:
-            while (started_at := time.perf_counter()) < until:
-                connection.sendall(next(messages).renewed())
-                self.refused += not _read_answer(connection).startswith(b"HTTP/1.1 201")
-                taken.append(time.perf_counter() - started_at)
+            def asking(messages: Iterator[Message]) -> Callable[[], object]:
+                address = ("127.0.0.1", PORT + 2)
+                connection = opened.enter_context(socket.create_connection(address, timeout=60))
+
+                def ask() -> None:
+                    connection.sendall(next(messages).renewed())
+                    self.refused += not _read_answer(connection).startswith(b"HTTP/1.1 201")
+
+                return ask
+
+            return put_load(
+                [asking(itertools.cycle(messages)) for messages in self._messages], seconds
+            )
 
 
 def _read_answer(connection: socket.socket) -> bytes:
@@ -247,15 +273,15 @@ def _measure(arguments: argparse.Namespace, home: Path, database_url: str) -> li
             caller = Caller(subject=str(uuid4()), kind="user", scopes=frozenset({"chexray:write"}))
             load = EndToEnd(images, arguments.connections, signer.sign(caller, "chexray"))
             before_s = time.process_time()
-            bare_per_s = bare.run(arguments.seconds)
-            bare_cpu_ms = 1000 * (time.process_time() - before_s) / (bare_per_s * arguments.seconds)
+            bare_per_s, bare_taken_s = bare.run(arguments.seconds)
+            bare_cpu_ms = 1000 * (time.process_time() - before_s) / len(bare_taken_s)
             before_s = _cpu_seconds(service.pid)
-            per_s, taken = load.run(arguments.seconds)
-            cpu_ms = 1000 * (_cpu_seconds(service.pid) - before_s) / len(taken)
+            per_s, taken_s = load.run(arguments.seconds)
+            cpu_ms = 1000 * (_cpu_seconds(service.pid) - before_s) / len(taken_s)
             if load.refused:
                 sys.exit(f"{load.refused} requests were not answered with 201.")
             if number:  # the first round warms up
-                p50, p99 = np.percentile(taken, [50, 99]) * 1000
+                p50, p99 = np.percentile(taken_s, [50, 99]) * 1000
                 rounds.append(
                     [
                         bare_per_s,

@@ -190,13 +190,35 @@ async def test_a_sender_waits_while_its_body_is_not_taken() -> None:
             pass
 
     protocol, wire = connect(app)
-    protocol.data_received(b"PUT / HTTP/1.1\r\nContent-Length: 400000\r\n\r\n" + b"z" * 200_000)
+    size = protocol.read_ahead_bytes
+    protocol.data_received(b"PUT / HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % (2 * size))
+    protocol.data_received(b"z" * (size - 1))
+    assert wire.is_heard
+    protocol.data_received(b"z")
     await turns()
     assert not wire.is_heard
 
     taken.set()
     await turns()
     assert wire.is_heard
+
+
+async def test_a_body_wakes_its_reader_when_it_is_whole_or_much_of_it_is_there() -> None:
+    seen: list[int] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        while (message := await receive())["more_body"]:
+            seen.append(len(message["body"]))
+        seen.append(len(message["body"]))
+
+    protocol, _ = connect(app)
+    much = protocol.wakes_at_bytes
+    protocol.data_received(b"PUT / HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % (much + 3))
+    for size in (1, much - 1, 1, 1, 1):
+        protocol.data_received(b"z" * size)
+        await turns()
+
+    assert seen == [much, 3]
 
 
 async def test_what_comes_after_a_refusal_is_not_the_next_request() -> None:
