@@ -10,7 +10,7 @@ from starlette.types import ASGIApp
 from gateway.handshake import EdgeWebSocketProtocol
 from gateway.protocol import ProtocolLimits, protocol_class
 from gateway.settings import GatewaySettings
-from shared.process import settle
+from shared.server import EagerServer
 
 log = structlog.get_logger(__name__)
 
@@ -22,7 +22,7 @@ class Drain:
     has_begun: bool = False
 
 
-class DrainingServer(uvicorn.Server):
+class DrainingServer(EagerServer):
     """Says that it is not ready, and goes on answering for a moment, before it stops listening."""
 
     def __init__(self, config: uvicorn.Config, drain: Drain, drain_s: float) -> None:
@@ -32,7 +32,6 @@ class DrainingServer(uvicorn.Server):
 
     async def main_loop(self) -> None:
         """Serve until a signal, and then as long as load balancers need to notice."""
-        settle()
         await super().main_loop()
         self._drain.has_begun = True
         log.info("drain_begun", seconds=self._drain_s)

@@ -1,9 +1,12 @@
 """How every process of the platform listens: uvicorn with httptools, trusting no proxy header."""
 
+import asyncio
 import signal
+import socket
 import sys
 from collections.abc import Callable
 from types import FrameType
+from typing import Final
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -12,9 +15,37 @@ from shared.connections import LeanProtocol
 from shared.process import settle
 from shared.settings import Settings
 
+#: Connections that are taken in one turn of the event loop.
+_TAKEN_AT_ONCE: Final = 16
 
-class SettlingServer(uvicorn.Server):
-    """Prepares the process for many requests when everything it keeps is open."""
+
+class EagerServer(uvicorn.Server):
+    """Takes many connections at once, and prepares its process when everything it keeps is open.
+
+    libuv takes one connection for each listening handle in a turn of its loop. Where a turn is
+    long because there is much to do, the last of a hundred clients that come together would wait
+    for a hundred turns, so there are several handles of each listening socket.
+    """
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Open everything, and listen."""
+        await super().startup(sockets)
+        loop = asyncio.get_running_loop()
+        for listening in [each for server in self.servers for each in server.sockets]:
+            for _ in range(_TAKEN_AT_ONCE - 1):
+                self.servers.append(
+                    await loop.create_server(
+                        self._connect, sock=listening.dup(), backlog=self.config.backlog
+                    )
+                )
+
+    def _connect(self) -> asyncio.Protocol:
+        protocol: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg]
+            config=self.config,
+            server_state=self.server_state,
+            app_state=self.lifespan.state,
+        )
+        return protocol
 
     async def main_loop(self) -> None:
         """Serve until a signal comes."""
@@ -45,7 +76,7 @@ def serve(app: ASGIApp | Callable[..., ASGIApp], settings: Settings, *, port: in
         timeout_keep_alive=75,
     )
     # What cannot start ends the process with uvicorn's own status.
-    SettlingServer(config).run()
+    EagerServer(config).run()
 
 
 class _End:

@@ -1,11 +1,13 @@
 """A process that is told to stop finishes what it has begun, and ends well."""
 
+import contextlib
+import select
 import signal
+import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import httpx
 import pytest
@@ -15,7 +17,7 @@ from tests.holding import eventually
 from tests.running import free_ports
 
 PROGRAM = """
-import asyncio, sys
+import asyncio, sys, time
 from shared.server import give_up, serve
 from shared.settings import Settings
 
@@ -27,11 +29,17 @@ async def app(scope, receive, send):
         await asyncio.sleep(0.5)
     if scope["path"] == "/fatal":
         give_up()
-    await send({"type": "http.response.start", "status": 200, "headers": []})
+    if scope["path"] == "/busy":
+        time.sleep(0.002)
+    headers = [(b"content-length", b"4")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": b"done"})
 
 serve(app, Settings(), port=int(sys.argv[1]))
 """
+
+
+BUSY = b"GET /busy HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 def ask(url: str, answers: list[httpx.Response]) -> None:
@@ -40,7 +48,7 @@ def ask(url: str, answers: list[httpx.Response]) -> None:
         answers.append(client.get(url))
 
 
-@contextmanager
+@contextlib.contextmanager
 def serving() -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A process that listens, and its address."""
     url = f"http://127.0.0.1:{(port := free_ports(1))}"
@@ -86,3 +94,25 @@ def test_a_process_that_gives_up_answers_what_has_begun_and_says_so_by_its_statu
         ask(f"{url}/fatal", answers)
         assert process.wait(10) == 1
     assert answers[0].text == "done"
+
+
+def test_a_crowd_that_comes_at_once_is_let_in_before_the_first_have_all_they_want() -> None:
+    clients = 64
+    with serving() as (_, url), contextlib.ExitStack() as opened:
+        poll = opened.enter_context(select.epoll())
+        address = ("127.0.0.1", int(url.rpartition(":")[2]))
+        crowd: dict[int, socket.socket] = {}
+        for _ in range(clients):
+            client = opened.enter_context(socket.create_connection(address))
+            crowd[client.fileno()] = client
+            poll.register(client, select.EPOLLIN)
+        answers = dict.fromkeys(crowd, 0)
+        for client in crowd.values():
+            client.send(BUSY)
+        while not all(answers.values()):
+            for number, _ in poll.poll(10):
+                assert crowd[number].recv(65_536).endswith(b"done")
+                answers[number] += 1
+                crowd[number].send(BUSY)
+    # With one connection in a turn of the loop the first has nine answers before the last has one.
+    assert max(answers.values()) < 6
