@@ -107,11 +107,11 @@ def _measure(
     for _ in range(options.rounds):
         for connections, rows in found.items():
             used_s = time.process_time()
-            per_s = bare.run(options.seconds)
+            per_s, taken_s = bare.run(options.seconds)
             used_s = time.process_time() - used_s
             direct = put_load(ways.direct, body, connections, options.seconds, folder)
             gateway = put_load(ways.gateway, body, connections, options.seconds, folder)
-            rows.append(Round(per_s, 1e3 * used_s / (per_s * options.seconds), direct, gateway))
+            rows.append(Round(per_s, 1e3 * used_s / len(taken_s), direct, gateway))
     return found
 
 
