@@ -3,8 +3,6 @@
 import io
 import json
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Literal
 
 import httpx
@@ -12,35 +10,8 @@ import pytest
 import structlog
 from fastapi import FastAPI, Response
 
-from shared.settings import Settings
-from shared.telemetry import TelemetryMiddleware, configure_logging, metrics_response
-
-
-@contextmanager
-def logged(log_format: Literal["json", "console"]) -> Iterator[io.StringIO]:
-    """Everything that is logged inside the block."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    configuration = structlog.get_config()
-    configure_logging("test", Settings(log_format=log_format))
-    stream = io.StringIO()
-    handler = root.handlers[0]
-    assert isinstance(handler, logging.StreamHandler)
-    handler.setStream(stream)
-    try:
-        yield stream
-    finally:
-        root.handlers[:] = handlers
-        root.setLevel(level)
-        structlog.configure(**configuration)
-        structlog.contextvars.clear_contextvars()
-
-
-@pytest.fixture
-def lines() -> Iterator[io.StringIO]:
-    """Everything that is logged while the test runs, as JSON lines."""
-    with logged("json") as stream:
-        yield stream
+from shared.telemetry import TelemetryMiddleware, metrics_response
+from tests.shared.conftest import logged
 
 
 async def ask(path: str) -> None:
