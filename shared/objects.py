@@ -5,7 +5,6 @@ an object is whole or absent; the row that refers to it is written after it.
 """
 
 import asyncio
-import contextlib
 import errno
 import hashlib
 import os
@@ -148,7 +147,6 @@ class LocalObjects:
                 while rest:
                     rest = rest[file.write(rest) :]
                 os.fsync(file.fileno())
-                _leave_cache(file.fileno())
             partial.rename(path)
         except BaseException:
             partial.unlink(missing_ok=True)
@@ -375,18 +373,6 @@ async def _batches(names: AsyncIterator[str]) -> AsyncIterator[list[str]]:
             batch = []
     if batch:
         yield batch
-
-
-def _leave_cache(descriptor: int) -> None:
-    """Let the system use the memory again that holds a file's content, which is on the disk now.
-
-    Few objects are read again before others need that memory. And where the pages for the next
-    object are those of the last one, they are at hand: a page that a virtual machine has never
-    used takes it longer to get than to fill.
-    """
-    if hasattr(os, "posix_fadvise"):
-        with contextlib.suppress(OSError):  # some filesystems know no such thing
-            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def _fsync_folder(folder: Path) -> None:
