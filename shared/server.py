@@ -40,7 +40,7 @@ class EagerServer(uvicorn.Server):
                 )
 
     def _connect(self) -> asyncio.Protocol:
-        protocol: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg]
+        protocol: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg]  # as in uvicorn
             config=self.config,
             server_state=self.server_state,
             app_state=self.lifespan.state,
