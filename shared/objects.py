@@ -12,8 +12,9 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Protocol, TypeVar
 from urllib.parse import unquote, urlsplit
@@ -27,6 +28,8 @@ from shared.problems import Problem, Unavailable
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _SWEEP_BATCH = 500
 _COPIED_BYTES = 8 * 1024 * 1024
+#: Threads that wait for a disk or a store.
+_WRITERS = 16
 
 Answer = TypeVar("Answer")
 
@@ -62,6 +65,10 @@ def object_key(sha256: str) -> str:
 
 class Objects(Protocol):
     """Bytes by the sha256 of their content."""
+
+    def begin_put(self, content: bytes) -> Future[str]:
+        """Begin `put`, in any thread; no event loop is woken by its end unless one waits."""
+        ...
 
     async def put(self, content: bytes) -> str:
         """Keep `content` for good and return its sha256; the same content again costs nothing."""
@@ -110,57 +117,67 @@ class LocalObjects:
     def __init__(self, root: Path) -> None:
         self._root = root
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._writers = ThreadPoolExecutor(_WRITERS, thread_name_prefix="objects")
+
+    def begin_put(self, content: bytes) -> Future[str]:
+        """See `Objects`; a full disk is `StorageFull`, and leaves nothing behind."""
+        return self._writers.submit(self._put, content)
 
     async def put(self, content: bytes) -> str:
         """See `Objects`; a full disk is `StorageFull`, and leaves nothing behind."""
-        return await asyncio.to_thread(self._put, content)
+        return await asyncio.wrap_future(self.begin_put(content))
 
     def _put(self, content: bytes) -> str:
         sha256 = hashlib.sha256(content).hexdigest()
-        path = self._root / object_key(sha256)
         try:
-            # The size tells a whole object from one that a crashed disk cut short.
-            if path.stat().st_size == len(content):
-                os.utime(path)  # a sweep must not take what is just being referred to again
-                return sha256
-        except FileNotFoundError:
-            pass
-        try:
-            self._write(path, content)
+            folder = self._open_folder_of(sha256)
+            try:
+                if not _renewed(folder, sha256, len(content)):
+                    self._write(folder, sha256, content)
+            finally:
+                os.close(folder)
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise StorageFull("There is no room left for this image.") from error
             raise
         return sha256
 
-    def _write(self, path: Path, content: bytes) -> None:
-        partial = path.with_name(f".{secrets.token_hex(8)}.partial")
+    def _open_folder_of(self, sha256: str) -> int:
+        """A descriptor of the object's folder: what is done there looks for no path again."""
+        path = (self._root / object_key(sha256)).parent
         try:
-            file = partial.open("xb", buffering=0)
+            return os.open(path, os.O_RDONLY)
         except FileNotFoundError:
-            path.parent.mkdir(mode=0o700, exist_ok=True)
-            _fsync_folder(self._root)
-            file = partial.open("xb", buffering=0)
+            path.mkdir(mode=0o700, exist_ok=True)
+            _fsync(self._root)
+            return os.open(path, os.O_RDONLY)
+
+    def _write(self, folder: int, name: str, content: bytes) -> None:
+        partial = f".{secrets.token_hex(8)}.partial"
+        file = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666, dir_fd=folder)
         try:
-            with file:
+            try:
                 rest = memoryview(content)
                 while rest:
-                    rest = rest[file.write(rest) :]
-                os.fsync(file.fileno())
-            partial.rename(path)
+                    rest = rest[os.write(file, rest) :]
+                os.fsync(file)
+            finally:
+                os.close(file)
+            os.rename(partial, name, src_dir_fd=folder, dst_dir_fd=folder)
         except BaseException:
-            partial.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):
+                os.unlink(partial, dir_fd=folder)
             raise
-        _fsync_folder(path.parent)
+        os.fsync(folder)
 
     async def put_file(self, path: Path, sha256: str) -> None:
         """See `LargeObjects`; a full disk is `StorageFull`."""
-        await asyncio.to_thread(self._put_file, path, self._root / object_key(sha256))
+        await asyncio.to_thread(self._put_file, path, sha256)
 
-    @staticmethod
-    def _put_file(path: Path, kept: Path) -> None:
+    def _put_file(self, path: Path, sha256: str) -> None:
+        kept = self._root / object_key(sha256)
         try:
-            kept.parent.mkdir(mode=0o700, exist_ok=True)
+            os.close(self._open_folder_of(sha256))
             partial = kept.with_name(f".{secrets.token_hex(8)}.partial")
             try:
                 try:
@@ -252,11 +269,20 @@ class RemoteObjects:
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
+        self._writers = ThreadPoolExecutor(_WRITERS, thread_name_prefix="objects")
+
+    def begin_put(self, content: bytes) -> Future[str]:
+        """See `Objects`."""
+        return self._writers.submit(self._put, content)
 
     async def put(self, content: bytes) -> str:
         """See `Objects`."""
-        sha256 = await asyncio.to_thread(lambda: hashlib.sha256(content).hexdigest())
-        await self._call(obstore.put_async(self._store, object_key(sha256), content))
+        return await asyncio.wrap_future(self.begin_put(content))
+
+    def _put(self, content: bytes) -> str:
+        sha256 = hashlib.sha256(content).hexdigest()
+        with _saying_away():
+            obstore.put(self._store, object_key(sha256), content)
         return sha256
 
     async def put_file(self, path: Path, sha256: str) -> None:
@@ -326,12 +352,19 @@ class RemoteObjects:
 
     @staticmethod
     async def _call(answer: Awaitable[Answer]) -> Answer:
-        try:
+        with _saying_away():
             return await answer
-        except FileNotFoundError:
-            raise
-        except BaseError as error:
-            raise StoreAway("The object store does not answer.", retry_after_s=2) from error
+
+
+@contextmanager
+def _saying_away() -> Iterator[None]:
+    """Make of obstore's errors, but of a missing object, one that clients are told."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except BaseError as error:
+        raise StoreAway("The object store does not answer.", retry_after_s=2) from error
 
 
 def open_objects(url: str) -> LargeObjects:
@@ -375,9 +408,16 @@ async def _batches(names: AsyncIterator[str]) -> AsyncIterator[list[str]]:
         yield batch
 
 
-def _fsync_folder(folder: Path) -> None:
-    """Make a rename in `folder` survive a power cut."""
-    _fsync(folder)
+def _renewed(folder: int, name: str, size_bytes: int) -> bool:
+    """Whether an object is there already; a sweep must not take what is referred to again now."""
+    try:
+        # The size tells a whole object from one that a crashed disk cut short.
+        if os.stat(name, dir_fd=folder).st_size != size_bytes:
+            return False
+        os.utime(name, dir_fd=folder)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _fsync(path: Path) -> None:

@@ -1,6 +1,5 @@
 """From an uploaded file to findings: decode, gate, network, activation maps."""
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -73,8 +72,8 @@ class Classifier(Protocol):
 
         Args:
             image: the file.
-            on_opened: called on the event loop once the file is known to be a picture, while the
-                network looks at it.
+            on_opened: called once, in any thread, when the file is known to be a picture, and
+                before the network looks at it.
 
         Returns:
             What was decoded, and what was found: nothing where the gate refuses.
@@ -131,13 +130,12 @@ class NetworkClassifier:
         self, image: bytes, on_opened: Callable[[], object]
     ) -> tuple[Opened, Reading]:
         """See `Classifier`: one thread does it all where that is cheapest."""
-        loop = asyncio.get_running_loop()
 
         def prepare(picture: Picture) -> NDArray[np.float32]:
             opened = self._judged(picture)
             if opened.tensor is None:
                 raise _GateRefused(opened)
-            loop.call_soon_threadsafe(on_opened)
+            on_opened()
             examined.append(opened)
             return opened.tensor
 

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 
@@ -78,18 +79,14 @@ class StudyReader:
             The study, and whether it is that of an earlier request with the same key.
         """
         self.check_evidence(self.classifier.model.evidence)
-        keeping: list[asyncio.Task[str]] = []
-        try:
-            opened, reading = await self.classifier.examine(
-                upload.image,
-                lambda: keeping.append(asyncio.create_task(self.objects.put(upload.image))),
-            )
-            (sha256,) = await asyncio.gather(*keeping)
-        except BaseException:
-            # Nobody asks any more whether the file could be kept; it is swept.
-            for task in keeping:
-                task.cancel()
-            raise
+        keeping: list[Future[str]] = []
+        opened, reading = await self.classifier.examine(
+            upload.image, lambda: keeping.append(self.objects.begin_put(upload.image))
+        )
+        # Where nobody asks any more whether the file could be kept, it is swept.
+        (kept,) = keeping
+        # It is, when a network has looked at it: nothing has to wake the event loop.
+        sha256 = kept.result() if kept.done() else await asyncio.wrap_future(kept)
         new = NewStudy(
             id=new_study_id(),
             owner=upload.owner,

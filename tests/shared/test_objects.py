@@ -47,6 +47,11 @@ async def test_what_is_put_can_be_got(objects: Objects) -> None:
     assert await objects.exists(SHA256)
 
 
+def test_a_put_is_begun_where_no_event_loop_is(objects: Objects) -> None:
+    assert objects.begin_put(CONTENT).result(10) == SHA256
+    assert asyncio.run(objects.get(SHA256)) == CONTENT
+
+
 async def test_a_deleted_object_is_gone_and_may_be_deleted_again(objects: Objects) -> None:
     await objects.put(CONTENT)
     await objects.delete(SHA256)
@@ -114,18 +119,21 @@ async def test_a_cut_object_is_written_again(tmp_path: Path) -> None:
     assert await objects.get(name) == CONTENT
 
 
-class FullDisk(LocalObjects):
-    """A folder on a disk without room."""
-
-    def _write(self, path: Path, content: bytes) -> None:
+@pytest.mark.parametrize("step", ["open", "write", "fsync"])
+async def test_a_full_disk_is_507_and_leaves_nothing(
+    step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-
-async def test_a_full_disk_is_507_and_leaves_nothing(tmp_path: Path) -> None:
+    objects = LocalObjects(tmp_path)
+    monkeypatch.setattr(f"shared.objects.os.{step}", fail)
     with pytest.raises(StorageFull) as caught:
-        await FullDisk(tmp_path).put(CONTENT)
+        await objects.put(CONTENT)
+    monkeypatch.undo()
     assert caught.value.status == 507
     assert files_in(tmp_path) == []
+    assert await objects.put(CONTENT) == SHA256
 
 
 async def test_parallel_puts_of_one_picture_agree(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from concurrent.futures import Future
 from pathlib import Path
 
 import httpx
@@ -11,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from services.chexray.repository import Quota
 from shared.assertions import Caller
 from shared.db import create_engine
-from shared.objects import LocalObjects
+from shared.objects import LocalObjects, StoreAway
 from tests.services.chexray.support import Bench, as_caller, caller, png
 
 STUDIES = "/api/v2/chexray/studies"
@@ -99,3 +100,35 @@ async def test_studies_keep_their_order_across_transactions(bench: Bench, bob: C
     assert len(set(times)) == 5
     assert numbers["pastxrays"] == sorted(numbers["pastxrays"], reverse=True)
     assert second["next_cursor"] is None
+
+
+class HeldObjects(LocalObjects):
+    """A store that has not kept anything yet."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.begun: list[Future[str]] = []
+
+    def begin_put(self, content: bytes) -> Future[str]:
+        """Begin, and never end by itself."""
+        self.begun.append(Future())
+        return self.begun[-1]
+
+
+async def test_no_answer_comes_before_its_file_is_kept(
+    bench: Bench, bob: Caller, tmp_path: Path
+) -> None:
+    """One file is kept late, one is not kept at all: its upload is no study."""
+    bench.objects = store = HeldObjects(tmp_path / "held")
+    async with bench.serve() as client:
+        uploads = [asyncio.create_task(post(client, bob, level)) for level in range(2)]
+        while len(store.begun) < 2:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)
+        assert not any(upload.done() for upload in uploads)
+        assert (await client.get(STUDIES, headers=as_caller(bob))).json()["items"] == []
+
+        store.begun[0].set_result("0" * 64)
+        store.begun[1].set_exception(StoreAway("The object store does not answer."))
+        assert sorted(await asyncio.gather(*uploads)) == [201, 503]
+        assert len((await client.get(STUDIES, headers=as_caller(bob))).json()["items"]) == 1
