@@ -46,6 +46,8 @@ _NEGATIVE_MARGIN = 0.04
 
 _THUMBNAIL_PX = 48
 _TEXTURE_PX = 192
+#: A Gaussian of 2 px; `GaussianBlur`, which counts in fixed point, takes three times as long.
+_BLUR = cv2.getGaussianKernel(13, 2.0, cv2.CV_32F)
 #: Height of the template as a share of the thumbnail's, and its width over the same share of the
 #: thumbnail's; those that fit most often come first.
 _TEMPLATE_SIZES = tuple(
@@ -198,7 +200,7 @@ def _plain_reasons(
     middle = small[_TEXTURE_PX // 4 : -_TEXTURE_PX // 4, _TEXTURE_PX // 4 : -_TEXTURE_PX // 4]
     if float(np.mean((middle <= 1) | (middle >= 254))) > MAX_CLIPPED:
         reasons.append(GateReason.CLIPPED)
-    coarse = cv2.GaussianBlur(small, (0, 0), 2.0)
+    coarse = cv2.sepFilter2D(small, cv2.CV_8U, _BLUR, _BLUR)
     if float(cv2.norm(small, coarse, cv2.NORM_L1)) / small.size / contrast > MAX_ROUGHNESS:
         reasons.append(GateReason.NOT_SMOOTH)
     return reasons
@@ -221,10 +223,11 @@ def _chroma(pixels: NDArray[np.uint8]) -> float:
 
 def _shrunk(gray: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """The picture at 192 x 192 px, whatever its aspect."""
-    small = cv2.resize(
-        halved_to(gray, _TEXTURE_PX), (_TEXTURE_PX, _TEXTURE_PX), interpolation=cv2.INTER_AREA
-    )
-    return np.asarray(small, np.uint8)
+    halved = halved_to(gray, _TEXTURE_PX)
+    # Down to half the size, interpolating leaves no pixel out and takes a quarter of the time.
+    is_near = min(halved.shape) >= _TEXTURE_PX and max(halved.shape) <= 2 * _TEXTURE_PX
+    way = cv2.INTER_LINEAR if is_near else cv2.INTER_AREA
+    return np.asarray(cv2.resize(halved, (_TEXTURE_PX, _TEXTURE_PX), interpolation=way), np.uint8)
 
 
 def _thumbnail(small: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np.float32]:

@@ -25,6 +25,7 @@ from shared.inference.occlusion import occlusion_maps
 #: What an activation map may measure; larger ones are averaged down to it.
 MAX_MAP_SIDE = 32
 _GATE_SIDE_PX = 192
+_MOST_KEPT = float(np.finfo(np.float16).max)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,8 +188,10 @@ class NetworkClassifier:
 
     def _kept(self, maps: NDArray[np.float32], opened: Opened) -> ActivationMaps:
         """The maps of the five findings, turned as the picture was uploaded."""
-        turned = np.rot90(maps[self._places], -opened.gate.quarter_turns, axes=(1, 2))
-        return to_activation_maps(turned, opened.covers_xyxy)
+        kept = maps[self._places]
+        if opened.gate.quarter_turns:
+            kept = np.rot90(kept, -opened.gate.quarter_turns, axes=(1, 2))
+        return to_activation_maps(kept, opened.covers_xyxy)
 
 
 def covered_part(
@@ -239,9 +242,11 @@ def to_activation_maps(
         ]
         maps = np.stack(step_down)
         rows, columns = maps.shape[1:]
-    limit = float(np.finfo(np.float16).max)
-    finite = np.nan_to_num(maps, nan=0.0, posinf=limit, neginf=-limit).clip(-limit, limit)
-    return ActivationMaps(rows, columns, covers_xyxy, finite.astype("<f2").tobytes())
+    # Comparing with what is no number gives False.
+    if not np.abs(maps).max(initial=0) <= _MOST_KEPT:
+        maps = np.nan_to_num(maps, nan=0.0, posinf=_MOST_KEPT, neginf=-_MOST_KEPT)
+        maps = maps.clip(-_MOST_KEPT, _MOST_KEPT)
+    return ActivationMaps(rows, columns, covers_xyxy, maps.astype("<f2").tobytes())
 
 
 def _averaged(plane: NDArray[np.float32], rows: int, columns: int) -> NDArray[np.float32]:
