@@ -73,7 +73,7 @@ class Connection(asyncio.Protocol):
         self.asked_at = self.heard_at = self.rested_at = 0.0
         self.deadline_at = self.total_deadline_at = float("inf")
         self.on_slow: Callable[[], None] | None = None
-        """Called once when the exchange is not over after a fifth of a second."""
+        """Called once when the exchange is not over after a second."""
 
     # The exchange, as the gateway sees it.
 

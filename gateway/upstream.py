@@ -1,6 +1,7 @@
 """One service as the gateway sees it: its connections, its deadlines, its breaker."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -17,8 +18,8 @@ from gateway.connection import (
 
 #: Services close a resting connection after 75 s; ours must always be the first to let go.
 _MAX_REST_S: Final = 30.0
-_SWEEP_S: Final = 0.1
-_SLOW_S: Final = 0.2
+_SWEEP_S: Final = 0.25
+_SLOW_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,7 @@ class Upstream:
         self._resting: list[Connection] = []
         self._busy: set[Connection] = set()
         self._opening = 0
+        self._stirred = asyncio.Event()
         self._sweeping: asyncio.Task[None] | None = None
         self._probing: asyncio.Task[None] | None = None
         self.on_breaker: Callable[[Upstream, bool], None] = lambda _, __: None
@@ -100,7 +102,7 @@ class Upstream:
         if not self._resting:
             return None
         connection = self._resting.pop()
-        self._busy.add(connection)
+        self._take(connection)
         return connection
 
     async def open(self) -> Connection:
@@ -119,8 +121,12 @@ class Upstream:
             raise UpstreamUnreachable(f"{self.name} cannot be reached.") from error
         finally:
             self._opening -= 1
-        self._busy.add(connection)
+        self._take(connection)
         return connection
+
+    def _take(self, connection: Connection) -> None:
+        self._busy.add(connection)
+        self._stirred.set()
 
     def give_back(self, connection: Connection, *, reusable: bool) -> None:
         """End a connection's exchange."""
@@ -136,6 +142,7 @@ class Upstream:
 
     def failed(self) -> None:
         """Count a failure against the service."""
+        self._stirred.set()
         if self.breaker.failed(self.time()):
             self.on_breaker(self, True)
 
@@ -179,7 +186,7 @@ class Upstream:
     async def _sweep(self) -> None:
         """Hold exchanges to their deadlines; one pass for all is cheaper than a timer for each."""
         while True:
-            await asyncio.sleep(_SWEEP_S)
+            await self._rest()
             now = self.time()
             self._let_go(now)
             oldest = float("inf")
@@ -197,6 +204,16 @@ class Upstream:
                     on_slow, connection.on_slow = connection.on_slow, None
                     on_slow()
             self._probe_if_due(now, oldest)
+
+    async def _rest(self) -> None:
+        """Wait a moment; where nothing is under way, until something is or a connection is old."""
+        await asyncio.sleep(_SWEEP_S)
+        if self._busy or self.breaker.is_open:
+            return
+        self._stirred.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_MAX_REST_S if self._resting else None):
+                await self._stirred.wait()
 
     def _let_go(self, now: float) -> None:
         """Close what has rested too long; the list is in the order of resting."""

@@ -7,9 +7,11 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 
 import httpx
+import psutil
 import pytest
 
 from tests.database import ROOT
@@ -116,3 +118,20 @@ def test_a_crowd_that_comes_at_once_is_let_in_before_the_first_have_all_they_wan
                 crowd[number].send(BUSY)
     # With one connection in a turn of the loop the first has nine answers before the last has one.
     assert max(answers.values()) < 6
+
+
+def test_a_signal_ends_an_idle_process_at_once_and_the_clock_goes_on() -> None:
+    """Nobody looks ten times a second whether there is a signal."""
+    with serving() as (process, url):
+        first = httpx.get(url, trust_env=False).headers["date"]
+        assert eventually(
+            lambda: httpx.get(url, trust_env=False).headers["date"] != first, within_s=5
+        )
+        watched = psutil.Process(process.pid)
+        before = watched.num_ctx_switches().voluntary
+        time.sleep(2)
+        assert watched.num_ctx_switches().voluntary - before < 10
+        process.terminate()
+        # uvicorn itself waits a tenth of a second for connections to end.
+        process.wait(0.9)
+        assert process.returncode == 0

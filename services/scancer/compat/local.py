@@ -27,6 +27,7 @@ from services.scancer.dependencies import ADMIN, READ, require
 from shared.assertions import HEADER, AssertionSigner, Caller
 from shared.connections import LeanProtocol
 from shared.problems import Forbidden, Unavailable, install_problem_handlers
+from shared.server import EagerServer
 from shared.telemetry import TelemetryMiddleware
 
 log = structlog.get_logger(__name__)
@@ -176,7 +177,7 @@ def create_metrics_app(page: Callable[[list[str]], str]) -> FastAPI:
     return app
 
 
-class _QuietServer(uvicorn.Server):
+class _QuietServer(EagerServer):
     """A second server in a process whose signals belong to the first."""
 
     @contextlib.contextmanager
