@@ -7,6 +7,7 @@ an object is whole or absent; the row that refers to it is written after it.
 import asyncio
 import errno
 import hashlib
+import itertools
 import os
 import re
 import secrets
@@ -117,6 +118,7 @@ class LocalObjects:
     def __init__(self, root: Path) -> None:
         self._root = root
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._mark, self._numbers = secrets.token_hex(8), itertools.count()
         self._writers = ThreadPoolExecutor(_WRITERS, thread_name_prefix="objects")
 
     def begin_put(self, content: bytes) -> Future[str]:
@@ -142,6 +144,10 @@ class LocalObjects:
             raise
         return sha256
 
+    def _new_partial(self) -> str:
+        """A name that no file has yet, in any folder, from any process."""
+        return f".{self._mark}-{next(self._numbers)}.partial"
+
     def _open_folder_of(self, sha256: str) -> int:
         """A descriptor of the object's folder: what is done there looks for no path again."""
         path = (self._root / object_key(sha256)).parent
@@ -153,7 +159,7 @@ class LocalObjects:
             return os.open(path, os.O_RDONLY)
 
     def _write(self, folder: int, name: str, content: bytes) -> None:
-        partial = f".{secrets.token_hex(8)}.partial"
+        partial = self._new_partial()
         file = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666, dir_fd=folder)
         try:
             try:
@@ -178,7 +184,7 @@ class LocalObjects:
         kept = self._root / object_key(sha256)
         try:
             os.close(self._open_folder_of(sha256))
-            partial = kept.with_name(f".{secrets.token_hex(8)}.partial")
+            partial = kept.with_name(self._new_partial())
             try:
                 try:
                     path.rename(partial)

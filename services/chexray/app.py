@@ -79,6 +79,7 @@ def resources(settings: Settings) -> Lifespan[FastAPI]:
             database = create_engine(database_url, pool_size=settings.database_pool_size)
             opened.push_async_callback(database.dispose)
             sessions = async_sessionmaker(database, expire_on_commit=False)
+            fetch_row = opened.enter_context(row_fetcher(database))
 
             objects = open_objects(f"{settings.object_store_url}/{SERVICE}")
 
@@ -125,7 +126,7 @@ def resources(settings: Settings) -> Lifespan[FastAPI]:
             log.info("service_ready", model=network.package.name)
             yield AppState(
                 sessions=sessions,
-                fetch_row=row_fetcher(database),
+                fetch_row=fetch_row,
                 reader=StudyReader(classifier, objects, settings.evidence),
                 illustrator=Illustrator(objects, decoder, Explainer(classifier)),
                 quota=quota,

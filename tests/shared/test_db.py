@@ -2,18 +2,21 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
 import asyncpg
 import pytest
 from fastapi import FastAPI
-from sqlalchemy import text
+from sqlalchemy import event, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
+from sqlalchemy.pool import QueuePool
 
+from shared import db
 from shared.db import (
     DatabaseAway,
+    FetchRow,
     SessionDep,
     create_engine,
     row_fetcher,
@@ -76,6 +79,13 @@ async def scratch_engine(scratch_database: str) -> AsyncGenerator[AsyncEngine]:
     engine = create_engine(scratch_database, pool_size=2)
     yield engine
     await engine.dispose()
+
+
+@pytest.fixture
+def fetch_row(scratch_engine: AsyncEngine) -> Iterator[FetchRow]:
+    """Runs single statements on the scratch database."""
+    with row_fetcher(scratch_engine) as fetch:
+        yield fetch
 
 
 async def end_all_connections(engine: AsyncEngine) -> None:
@@ -152,9 +162,9 @@ async def test_a_single_statement_is_committed_by_itself(
 
 
 async def test_a_fetched_row_is_committed_by_itself(
-    scratch_engine: AsyncEngine, scratch_database: str
+    fetch_row: FetchRow, scratch_database: str
 ) -> None:
-    fetch_row, other = row_fetcher(scratch_engine), create_engine(scratch_database)
+    other = create_engine(scratch_database)
 
     assert await fetch_row("CREATE TABLE fetched (n BIGINT PRIMARY KEY)") is None
     row = await fetch_row("INSERT INTO fetched VALUES ($1) RETURNING n", 7)
@@ -167,9 +177,8 @@ async def test_a_fetched_row_is_committed_by_itself(
 
 
 async def test_what_the_database_refuses_is_raised_and_costs_no_connection(
-    scratch_engine: AsyncEngine,
+    fetch_row: FetchRow,
 ) -> None:
-    fetch_row = row_fetcher(scratch_engine)
     before = await fetch_row("SELECT pg_backend_pid() AS pid")
 
     with pytest.raises(asyncpg.DivisionByZeroError):
@@ -179,9 +188,9 @@ async def test_what_the_database_refuses_is_raised_and_costs_no_connection(
 
 
 async def test_a_connection_that_is_cut_while_a_row_is_fetched_is_database_away(
-    scratch_engine: AsyncEngine, scratch_database: str
+    fetch_row: FetchRow, scratch_database: str
 ) -> None:
-    fetch_row, other = row_fetcher(scratch_engine), create_engine(scratch_database)
+    other = create_engine(scratch_database)
     waiting = asyncio.create_task(fetch_row("SELECT pg_sleep(30)"))
     await asyncio.sleep(0.2)
 
@@ -196,10 +205,9 @@ async def test_a_connection_that_is_cut_while_a_row_is_fetched_is_database_away(
 
 
 async def test_a_row_that_nobody_waits_for_any_more_disturbs_nobody(
-    scratch_engine: AsyncEngine,
+    fetch_row: FetchRow,
 ) -> None:
     """Cancelled as often as there are connections, and more."""
-    fetch_row = row_fetcher(scratch_engine)
     for _ in range(6):
         waiting = asyncio.create_task(fetch_row("SELECT pg_sleep(30)"))
         await asyncio.sleep(0.05)
@@ -214,8 +222,40 @@ async def test_a_row_that_nobody_waits_for_any_more_disturbs_nobody(
 
 async def test_without_a_server_a_row_is_database_away() -> None:
     engine = create_engine("postgresql://nobody@127.0.0.1:1/nowhere")
-    with pytest.raises(DatabaseAway):
-        await row_fetcher(engine)("SELECT 1")
+    with row_fetcher(engine) as fetch_row, pytest.raises(DatabaseAway):
+        await fetch_row("SELECT 1")
+
+
+async def test_a_connection_that_was_cut_while_it_rested_is_replaced(
+    fetch_row: FetchRow, scratch_database: str
+) -> None:
+    other = create_engine(scratch_database)
+    before = await fetch_row("SELECT pg_backend_pid() AS pid")
+
+    await end_all_connections(other)
+    await asyncio.sleep(0.1)
+
+    assert await fetch_row("SELECT pg_backend_pid() AS pid") != before
+    await other.dispose()
+
+
+@pytest.mark.parametrize("borrowed_s", [60.0, 0.0])
+async def test_what_was_borrowed_is_returned(
+    scratch_engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch, borrowed_s: float
+) -> None:
+    """At the end, and before, to be looked at: the pool has two, and one may stay borrowed."""
+    monkeypatch.setattr(db, "_BORROWED_S", borrowed_s)
+    pool = scratch_engine.pool
+    assert isinstance(pool, QueuePool)
+    lent: list[object] = []
+    event.listen(scratch_engine.sync_engine, "checkout", lambda *lending: lent.append(lending))
+    with row_fetcher(scratch_engine) as fetch_row:
+        await asyncio.gather(*(fetch_row("SELECT pg_sleep(0.1)") for _ in range(4)))
+        assert pool.checkedout() == 1
+        lent.clear()
+        await fetch_row("SELECT 1")
+        assert len(lent) == (1 if borrowed_s == 0 else 0)
+    assert pool.checkedout() == 0
 
 
 async def test_no_server_is_database_away() -> None:
