@@ -37,9 +37,11 @@ _CONTRAST_WEIGHT = 0.05
 _MAX_COUNTED_CONTRAST = 1.5
 #: A picture on its side must fit better, because there are more ways to fit.
 _TURN_PENALTY = 0.03
-#: With this much evidence for an upright chest, nobody looks at the picture from the side.
-_UPRIGHT_EVIDENCE = 0.84
-#: With as much, and lungs this dark, no other size of the template is tried either.
+#: With this much evidence for an upright chest, nobody looks at the picture from the side: of
+#: 577 radiographs that lie there, none has more than 0.77 upright.
+_UPRIGHT_EVIDENCE = 0.80
+#: With this much, and lungs this dark, no other size of the template is tried either.
+_CERTAIN_EVIDENCE = 0.84
 _CERTAIN_CONTRAST = 0.8
 #: A negative must look this much more like a chest when it is inverted.
 _NEGATIVE_MARGIN = 0.04
@@ -114,7 +116,10 @@ def judge(picture: Picture) -> GateVerdict:
     view = _View(_thumbnail(small, gray.shape))
     fit = _best_fit(view)
     if not fit.is_chest or fit.evidence < MIN_EVIDENCE + 0.05:
-        negative = _best_fit(view.inverted())
+        inverted = view.inverted()
+        # An upright chest is at most the negative of one that stands upright as well.
+        is_upright = fit.is_chest and not fit.quarter_turns
+        negative = _fit(inverted, 0) if is_upright else _best_fit(inverted)
         if negative.is_chest and negative.evidence > fit.evidence + _NEGATIVE_MARGIN:
             return GateVerdict((*stated, GateReason.INVERTED))
     if not fit.is_chest:
@@ -158,8 +163,8 @@ class _Fit:
         """Whether no other place, size or turn needs to be tried."""
         most = self.correlation + _CONTRAST_WEIGHT * _MAX_COUNTED_CONTRAST - self._penalty
         return (
-            most >= _UPRIGHT_EVIDENCE
-            and self.evidence >= _UPRIGHT_EVIDENCE
+            most >= _CERTAIN_EVIDENCE
+            and self.evidence >= _CERTAIN_EVIDENCE
             and self.lung_contrast >= _CERTAIN_CONTRAST
         )
 
