@@ -48,6 +48,7 @@ _NEGATIVE_MARGIN = 0.04
 
 _THUMBNAIL_PX = 48
 _TEXTURE_PX = 192
+_CHROMA_PX = 96
 #: A Gaussian of 2 px; `GaussianBlur`, which counts in fixed point, takes three times as long.
 _BLUR = cv2.getGaussianKernel(13, 2.0, cv2.CV_32F)
 #: Height of the template as a share of the thumbnail's, and its width over the same share of the
@@ -220,19 +221,23 @@ def _has_grey_levels(gray: NDArray[np.uint8]) -> bool:
 
 
 def _chroma(pixels: NDArray[np.uint8]) -> float:
-    small = cv2.resize(halved_to(pixels, 96), (96, 96), interpolation=cv2.INTER_AREA)
-    red, green, blue = cv2.split(small)
+    red, green, blue = cv2.split(_squared(pixels, _CHROMA_PX))
     strongest, weakest = cv2.max(cv2.max(red, green), blue), cv2.min(cv2.min(red, green), blue)
     return float(cv2.mean(cv2.subtract(strongest, weakest))[0])
 
 
 def _shrunk(gray: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """The picture at 192 x 192 px, whatever its aspect."""
-    halved = halved_to(gray, _TEXTURE_PX)
+    return _squared(gray, _TEXTURE_PX)
+
+
+def _squared(pixels: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:
+    halved = halved_to(pixels, side_px)
     # Down to half the size, interpolating leaves no pixel out and takes a quarter of the time.
-    is_near = min(halved.shape) >= _TEXTURE_PX and max(halved.shape) <= 2 * _TEXTURE_PX
+    sides = halved.shape[:2]
+    is_near = min(sides) >= side_px and max(sides) <= 2 * side_px
     way = cv2.INTER_LINEAR if is_near else cv2.INTER_AREA
-    return np.asarray(cv2.resize(halved, (_TEXTURE_PX, _TEXTURE_PX), interpolation=way), np.uint8)
+    return np.asarray(cv2.resize(halved, (side_px, side_px), interpolation=way), np.uint8)
 
 
 def _thumbnail(small: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np.float32]:
