@@ -3,8 +3,9 @@
 Every model package states an evidence level; `VEDETTE_EVIDENCE` says which levels may answer.
 """
 
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import Literal
+from typing import Final, Literal
 
 from shared.problems import Problem
 
@@ -27,6 +28,13 @@ class Evidence(StrEnum):
     """Not learned: stated formulas and thresholds."""
 
 
+_REFUSED: Final[Mapping[EvidencePolicy, frozenset[Evidence]]] = {
+    "mark": frozenset(),
+    "refuse": frozenset({Evidence.DEMO}),
+    "require-validated": frozenset(Evidence) - {Evidence.VALIDATED},
+}
+
+
 class EvidenceRefused(Problem):
     """The evidence policy of this installation does not let this model answer."""
 
@@ -42,12 +50,7 @@ def enforce_evidence(policy: EvidencePolicy, level: Evidence) -> None:
     Raises:
         EvidenceRefused: the policy does not accept `level`.
     """
-    refused = {
-        "mark": frozenset[Evidence](),
-        "refuse": frozenset({Evidence.DEMO}),
-        "require-validated": frozenset(Evidence) - {Evidence.VALIDATED},
-    }[policy]
-    if level in refused:
+    if level in _REFUSED[policy]:
         raise EvidenceRefused(
             f"This installation does not give answers of {level}-grade models "
             f"(VEDETTE_EVIDENCE={policy}).",
