@@ -24,6 +24,7 @@ from services.netra.settings import Settings
 from services.netra.work import Analyser
 from shared.imaging import Picture
 from shared.problems import Problem
+from shared.telemetry import configure_logging
 
 log = structlog.get_logger(__name__)
 
@@ -207,6 +208,7 @@ class _Process:
 def _serve(line: Connection, opener: Opener, settings: Settings) -> None:
     """In the process: load, say so, and look while there is work."""
     os.nice(_NICENESS)
+    configure_logging("netra", settings)
     # Whoever stops the service lets it finish what it has begun; it ends this process itself.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)

@@ -6,10 +6,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import structlog
+
 from services.netra.domain import Analysis
 from services.netra.settings import Settings
 from shared.imaging import ImageTooLarge, Picture
 from tests.services.netra.support import DISEASED
+
+log = structlog.get_logger(__name__)
 
 
 class OddAnalyser:
@@ -27,6 +31,14 @@ class OddAnalyser:
             case "odd":
                 raise ZeroDivisionError("by zero")
         return DISEASED
+
+
+@contextmanager
+def open_telling(settings: Settings) -> Iterator[OddAnalyser]:
+    """An analyser that logs two lines while it loads."""
+    log.info("network_loaded", model="a")
+    log.warning("device_lost")
+    yield OddAnalyser()
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """A photograph that kills, stalls or breaks its analyser costs one process and nothing else."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 
 import numpy as np
@@ -11,7 +12,7 @@ from services.netra.settings import Settings
 from shared.imaging import ImageTooLarge, Picture
 from tests.holding import eventually
 from tests.running import is_alive
-from tests.services.netra.apart_stub import open_broken, open_odd, open_slow
+from tests.services.netra.apart_stub import open_broken, open_odd, open_slow, open_telling
 from tests.services.netra.support import DISEASED
 
 SETTINGS = Settings(netra_analysis_timeout_s=1)
@@ -62,6 +63,16 @@ async def test_a_process_without_work_ends_and_the_next_photograph_starts_anothe
 
         assert found.analyse(photograph()) == DISEASED
         assert found.process_ids() != [first]
+
+
+async def test_a_process_logs_as_its_service_does(capfd: pytest.CaptureFixture[str]) -> None:
+    """In JSON, under the service's name, from the level that is set."""
+    with ApartAnalyser(open_telling, Settings(log_level="warning"), 1) as found:
+        await found.load()
+
+    (line,) = map(json.loads, capfd.readouterr().out.splitlines())
+    assert line["event"] == "device_lost"
+    assert line["service"] == "netra"
 
 
 async def test_networks_that_do_not_load_are_told_at_the_start() -> None:
