@@ -13,9 +13,9 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Protocol, TypeVar
 from urllib.parse import unquote, urlsplit
@@ -29,7 +29,7 @@ from shared.problems import Problem, Unavailable
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _SWEEP_BATCH = 500
 _COPIED_BYTES = 8 * 1024 * 1024
-#: Threads that wait for a disk or a store.
+#: Threads that wait for a disk.
 _WRITERS = 16
 
 Answer = TypeVar("Answer")
@@ -67,8 +67,8 @@ def object_key(sha256: str) -> str:
 class Objects(Protocol):
     """Bytes by the sha256 of their content."""
 
-    def begin_put(self, content: bytes) -> Future[str]:
-        """Begin `put`, in any thread; no event loop is woken by its end unless one waits."""
+    def begin_put(self, content: bytes, loop: asyncio.AbstractEventLoop) -> Future[str]:
+        """Begin `put`, in any thread, for one who waits in `loop`."""
         ...
 
     async def put(self, content: bytes) -> str:
@@ -121,13 +121,13 @@ class LocalObjects:
         self._mark, self._numbers = secrets.token_hex(8), itertools.count()
         self._writers = ThreadPoolExecutor(_WRITERS, thread_name_prefix="objects")
 
-    def begin_put(self, content: bytes) -> Future[str]:
-        """See `Objects`; a full disk is `StorageFull`, and leaves nothing behind."""
+    def begin_put(self, content: bytes, loop: asyncio.AbstractEventLoop) -> Future[str]:
+        """See `Objects`: without the loop, which is not woken unless it waits for the end."""
         return self._writers.submit(self._put, content)
 
     async def put(self, content: bytes) -> str:
         """See `Objects`; a full disk is `StorageFull`, and leaves nothing behind."""
-        return await asyncio.wrap_future(self.begin_put(content))
+        return await asyncio.wrap_future(self._writers.submit(self._put, content))
 
     def _put(self, content: bytes) -> str:
         sha256 = hashlib.sha256(content).hexdigest()
@@ -275,20 +275,15 @@ class RemoteObjects:
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
-        self._writers = ThreadPoolExecutor(_WRITERS, thread_name_prefix="objects")
 
-    def begin_put(self, content: bytes) -> Future[str]:
-        """See `Objects`."""
-        return self._writers.submit(self._put, content)
+    def begin_put(self, content: bytes, loop: asyncio.AbstractEventLoop) -> Future[str]:
+        """See `Objects`: in the loop, which no store that does not answer may keep from ending."""
+        return asyncio.run_coroutine_threadsafe(self.put(content), loop)
 
     async def put(self, content: bytes) -> str:
         """See `Objects`."""
-        return await asyncio.wrap_future(self.begin_put(content))
-
-    def _put(self, content: bytes) -> str:
-        sha256 = hashlib.sha256(content).hexdigest()
-        with _saying_away():
-            obstore.put(self._store, object_key(sha256), content)
+        sha256 = await asyncio.to_thread(lambda: hashlib.sha256(content).hexdigest())
+        await self._call(obstore.put_async(self._store, object_key(sha256), content))
         return sha256
 
     async def put_file(self, path: Path, sha256: str) -> None:
@@ -358,19 +353,12 @@ class RemoteObjects:
 
     @staticmethod
     async def _call(answer: Awaitable[Answer]) -> Answer:
-        with _saying_away():
+        try:
             return await answer
-
-
-@contextmanager
-def _saying_away() -> Iterator[None]:
-    """Make of obstore's errors, but of a missing object, one that clients are told."""
-    try:
-        yield
-    except FileNotFoundError:
-        raise
-    except BaseError as error:
-        raise StoreAway("The object store does not answer.", retry_after_s=2) from error
+        except FileNotFoundError:
+            raise
+        except BaseError as error:
+            raise StoreAway("The object store does not answer.", retry_after_s=2) from error
 
 
 def open_objects(url: str) -> LargeObjects:

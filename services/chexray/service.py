@@ -79,9 +79,10 @@ class StudyReader:
             The study, and whether it is that of an earlier request with the same key.
         """
         self.check_evidence(self.classifier.model.evidence)
+        loop = asyncio.get_running_loop()
         keeping: list[Future[str]] = []
         opened, reading = await self.classifier.examine(
-            upload.image, lambda: keeping.append(self.objects.begin_put(upload.image))
+            upload.image, lambda: keeping.append(self.objects.begin_put(upload.image, loop))
         )
         # Where nobody asks any more whether the file could be kept, it is swept.
         (kept,) = keeping

@@ -47,9 +47,10 @@ async def test_what_is_put_can_be_got(objects: Objects) -> None:
     assert await objects.exists(SHA256)
 
 
-def test_a_put_is_begun_where_no_event_loop_is(objects: Objects) -> None:
-    assert objects.begin_put(CONTENT).result(10) == SHA256
-    assert asyncio.run(objects.get(SHA256)) == CONTENT
+async def test_a_put_is_begun_in_any_thread(objects: Objects) -> None:
+    begun = await asyncio.to_thread(objects.begin_put, CONTENT, asyncio.get_running_loop())
+    assert await asyncio.wrap_future(begun) == SHA256
+    assert await objects.get(SHA256) == CONTENT
 
 
 async def test_a_deleted_object_is_gone_and_may_be_deleted_again(objects: Objects) -> None:

@@ -109,7 +109,7 @@ class HeldObjects(LocalObjects):
         super().__init__(root)
         self.begun: list[Future[str]] = []
 
-    def begin_put(self, content: bytes) -> Future[str]:
+    def begin_put(self, content: bytes, loop: asyncio.AbstractEventLoop) -> Future[str]:
         """Begin, and never end by itself."""
         self.begun.append(Future())
         return self.begun[-1]
