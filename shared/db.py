@@ -40,6 +40,10 @@ class DatabaseAway(Unavailable):
 # PostgreSQL's words for going down, coming up, or having no connection left (SQLSTATE).
 _AWAY_STATES = frozenset({"57P01", "57P02", "57P03", "53300", "08000", "08003", "08006"})
 
+#: The last is raised before anything is sent, where a server has said that it ends and its
+#: connection has not ended yet.
+_CUT = (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+
 _WENT_AWAY = "The database went away in the middle of this request."
 
 #: How long a `row_fetcher` keeps what it borrows, before the pool looks at it again.
@@ -125,7 +129,7 @@ def row_fetcher(engine: AsyncEngine) -> Iterator[FetchRow]:
             if not isinstance(error, asyncpg.PostgresError):
                 connection.invalidate()
             connection.close()
-            if isinstance(error, OSError | asyncpg.InterfaceError) or _says_away(error):
+            if isinstance(error, _CUT) or _says_away(error):
                 raise DatabaseAway(_WENT_AWAY) from error
             raise
         if len(resting) < most:

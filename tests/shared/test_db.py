@@ -239,6 +239,23 @@ async def test_a_connection_that_was_cut_while_it_rested_is_replaced(
     await other.dispose()
 
 
+async def test_a_connection_whose_server_has_said_that_it_ends_is_database_away(
+    fetch_row: FetchRow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its end has not been heard of yet; what asyncpg says then is no error of the network."""
+    before = await fetch_row("SELECT pg_backend_pid() AS pid")
+
+    async def refuse(*_: object) -> None:
+        raise asyncpg.InternalClientError("another operation (2) is in progress")
+
+    with monkeypatch.context() as ending:
+        ending.setattr(asyncpg.Connection, "fetchrow", refuse)
+        with pytest.raises(DatabaseAway):
+            await fetch_row("SELECT 1")
+
+    assert await fetch_row("SELECT pg_backend_pid() AS pid") != before
+
+
 @pytest.mark.parametrize("borrowed_s", [60.0, 0.0])
 async def test_what_was_borrowed_is_returned(
     scratch_engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch, borrowed_s: float
