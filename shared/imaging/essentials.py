@@ -1,6 +1,19 @@
 """What a raster file comes down to before a decoder may see it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
+
+
+class Coded(NamedTuple):
+    """Pixels as one of Pillow's own decoders takes them, without a file around them."""
+
+    mode: str
+    """L or RGB."""
+    parts: Sequence[bytes]
+    decoder: str
+    """Pillow's name of it."""
+    arguments: tuple[object, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,8 +31,8 @@ class Essentials:
         orientation: EXIF orientation, 1 to 8.
         is_white_zero: gray samples count from white, and the decoder does not turn them round.
         trailing_bytes: bytes after the end of the picture.
-        plain_mode: L or RGB where the frame is coded in the usual way and nothing else of the
-            header changes its pixels, so that the decoder needs no other reader before it.
+        coded: the frame alone, where it is coded in the usual way and nothing else of the header
+            changes its pixels, so that the decoder needs no other reader before it.
     """
 
     data: bytes
@@ -29,4 +42,4 @@ class Essentials:
     orientation: int = 1
     is_white_zero: bool = False
     trailing_bytes: int = 0
-    plain_mode: str | None = None
+    coded: Coded | None = None

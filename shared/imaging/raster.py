@@ -18,7 +18,7 @@ from PIL import (
 )
 
 from shared.imaging.errors import UnreadableImage, UnsupportedImage, decoder_failures
-from shared.imaging.essentials import Essentials
+from shared.imaging.essentials import Coded, Essentials
 from shared.imaging.formats import bmp, gif, jpeg, jpeg2000, png, pnm, tiff, webp
 from shared.imaging.limits import Limits
 from shared.imaging.orientation import turn_upright
@@ -77,8 +77,8 @@ def decode_raster(
     if essentials.orientation != 1 or essentials.is_white_zero:
         fit = None
     with decoder_failures(image_format.upper()):
-        if _is_small_and_plain(essentials, target_px):
-            pixels, notes = _to_pixels(_decoded_straight(essentials), fit)
+        if essentials.coded is not None and _is_small(essentials, image_format, target_px):
+            pixels, notes = _to_pixels(_decoded_straight(essentials, essentials.coded), fit)
         else:
             pixels, notes = _opened(essentials, image_format, target_px, fit)
     if essentials.is_white_zero and pixels.ndim == 2:
@@ -117,24 +117,23 @@ def _opened(
         return _to_pixels(image, fit)
 
 
-def _is_small_and_plain(essentials: Essentials, target_px: int | None) -> bool:
-    """Whether a JPEG is decoded whole, and takes less time than Pillow's look at its header."""
-    if essentials.plain_mode is None:
+def _is_small(essentials: Essentials, image_format: ImageFormat, target_px: int | None) -> bool:
+    """Whether a picture is decoded whole, in less time than Pillow's look at its header takes."""
+    if essentials.width_px * essentials.height_px > _SMALL_PIXELS:
         return False
     shorter_px = min(essentials.width_px, essentials.height_px)
     is_reduced = target_px is not None and shorter_px >= 4 * target_px
-    return essentials.width_px * essentials.height_px <= _SMALL_PIXELS and not is_reduced
+    return not (is_reduced and image_format is ImageFormat.JPEG)
 
 
-def _decoded_straight(essentials: Essentials) -> Image.Image:
-    """Give a JPEG to the decoder that Pillow itself gives it to.
-
-    The decoder writes rows as long as the file's header says into rows as long as it is told, so
-    the two must agree: the data are segments that `formats.jpeg` has read and put together, with
-    one frame header among them.
-    """
-    mode, size = essentials.plain_mode or "", (essentials.width_px, essentials.height_px)
-    return Image.frombytes(mode, size, essentials.data, "jpeg", mode, "")
+def _decoded_straight(essentials: Essentials, coded: Coded) -> Image.Image:
+    """Give a frame to the decoder that Pillow itself gives it to."""
+    size = essentials.width_px, essentials.height_px
+    data = b"".join(coded.parts)
+    image = Image.frombytes(coded.mode, size, data, coded.decoder, *coded.arguments)
+    if coded.decoder == "zip" and _may_lack_rows(image, essentials.data):
+        png.require_every_row(essentials.data)
+    return image
 
 
 def _may_lack_rows(image: Image.Image, data: bytes) -> bool:

@@ -4,7 +4,7 @@ import struct
 from dataclasses import dataclass
 
 from shared.imaging.errors import ImageTooLarge, UnreadableImage, UnsupportedImage
-from shared.imaging.essentials import Essentials
+from shared.imaging.essentials import Coded, Essentials
 from shared.imaging.ifd import exif_orientation
 from shared.imaging.limits import Limits
 
@@ -42,20 +42,26 @@ def find_essentials(data: bytes, limits: Limits) -> Essentials:
         )
     limits.check_size(header.width_px, header.height_px)
     check_scans(data[scans_at:], header, limits)
+    reduced = b"".join([*kept, data[scans_at:]])
     return Essentials(
-        data=b"".join([*kept, data[scans_at:]]),
+        data=reduced,
         width_px=header.width_px,
         height_px=header.height_px,
         orientation=orientation,
-        plain_mode=_plain_mode(header),
+        coded=_coded(reduced, header),
     )
 
 
-def _plain_mode(header: FrameHeader) -> str | None:
-    """The mode of gray and coloured pictures, baseline or progressive, in Huffman codes."""
+def _coded(data: bytes, header: FrameHeader) -> Coded | None:
+    """Gray and coloured pictures, baseline or progressive, in Huffman codes.
+
+    The decoder writes rows as long as the data say into rows as long as it is told, so the two
+    must agree: `data` are segments that were read here, with one frame header among them.
+    """
     if header.precision_bits != 8 or header.process not in _HUFFMAN_CODED:
         return None
-    return {1: "L", 3: "RGB"}.get(header.components)
+    mode = {1: "L", 3: "RGB"}.get(header.components)
+    return None if mode is None else Coded(mode, (data,), "jpeg", (mode, ""))
 
 
 def check_scans(data: bytes, header: FrameHeader, limits: Limits) -> None:

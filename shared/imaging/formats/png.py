@@ -5,17 +5,23 @@ import zlib
 from collections.abc import Iterator
 
 from shared.imaging.errors import UnreadableImage
-from shared.imaging.essentials import Essentials
+from shared.imaging.essentials import Coded, Essentials
 from shared.imaging.ifd import exif_orientation
 from shared.imaging.limits import Limits
 
 _SIGNATURE_BYTES = 8
+_HEADER_BYTES = 25
 _MAX_CHUNKS = 100_000
-_KEPT = frozenset({b"IHDR", b"PLTE", b"IEND"})
+_KEPT = frozenset({b"IHDR", b"PLTE"})
 #: In place of the checksum of joined chunks: the decoder looks at the pixels' own, inside of them.
 _NO_CHECKSUM = bytes(4)
 _PALETTE = 3
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+#: Gray and coloured pictures of eight bits, one row after the other.
+_PLAIN_MODES = {
+    bytes((8, 0, 0, 0, 0)): "L",
+    bytes((8, 2, 0, 0, 0)): "RGB",
+}
 _INFLATED_AT_A_TIME = 1 << 20
 #: Adam7: first column, first row, step of columns, step of rows of each pass (PNG, section 8.2).
 _PASSES = (
@@ -45,6 +51,7 @@ def find_essentials(data: bytes, limits: Limits) -> Essentials:
 
     kept = [data[:_SIGNATURE_BYTES]]
     pixels: list[bytes] = []
+    ending = b""
     frames, orientation, at, chunks, is_ended = 1, 1, _SIGNATURE_BYTES, 0, False
     while not is_ended and at + 12 <= len(data):
         chunks += 1
@@ -55,6 +62,8 @@ def find_essentials(data: bytes, limits: Limits) -> Essentials:
         end = at + 12 + length
         if kind == b"IDAT":
             pixels.append(data[at + 8 : end - 4])
+        elif kind == b"IEND":
+            ending = data[at:end]
         elif kind in _KEPT or (kind == b"tRNS" and colour_type == _PALETTE):
             kept += _joined(pixels)
             pixels = []
@@ -66,15 +75,33 @@ def find_essentials(data: bytes, limits: Limits) -> Essentials:
             orientation = exif_orientation(data[at + 8 : end - 4])
         is_ended = kind == b"IEND"
         at = end
-    kept += _joined(pixels)
     return Essentials(
-        data=b"".join(kept),
+        data=b"".join([*kept, *_joined(pixels), ending]),
         width_px=width_px,
         height_px=height_px,
         frames=frames,
         orientation=orientation,
         trailing_bytes=max(0, len(data) - at),
+        coded=_coded(kept, pixels),
     )
+
+
+def _coded(chunks: list[bytes], pixels: list[bytes]) -> Coded | None:
+    """A picture of which nothing is left but a good header and its pixels.
+
+    Args:
+        chunks: the signature, and what comes before the pixels.
+        pixels: the last of them.
+    """
+    if len(chunks) != 2 or not pixels:
+        return None
+    header = chunks[1]
+    mode = _PLAIN_MODES.get(header[16:21])
+    if mode is None or len(header) != _HEADER_BYTES:
+        return None
+    if zlib.crc32(header[4:21]) != int.from_bytes(header[21:]):
+        return None
+    return Coded(mode, pixels, "zip", (mode, 0))
 
 
 def _joined(pixels: list[bytes]) -> list[bytes]:
