@@ -5,14 +5,16 @@ label of one patch again and again: directly at its port, and through the real g
 token, which may divide among several processes.
 The bare loop decodes, prepares and runs the same bytes on all cores, without any server.
 They take turns; shares are medians over the rounds of ratios within a round, because machines are
-shared. `--tensor` asks the Open Inference Protocol for the same network with a prepared tensor, as
-bytes behind the JSON, which is how the protocol's client libraries send it.
+shared. `--body array` sends the prepared picture instead, as `numpy.save` writes it, and `--body
+tensor` asks the Open Inference Protocol with it, as bytes behind the JSON, which is how the
+protocol's client libraries send it; the bare loop does nothing but run the network then.
 
 Needs `wrk` (Debian: `apt-get install wrk`).
 """
 
 import argparse
 import contextlib
+import io
 import json
 import os
 import shutil
@@ -26,12 +28,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import structlog
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from bench.chexray.__main__ import BareLoop
+from bench.chexray.__main__ import BareLoop, Load
+from bench.chexray.__main__ import put_load as put_bare_load
 from bench.serving.figures import Measured
 from bench.serving.loads import put_load
 from bench.serving.networks import MEDIUM, TINY, make_package
@@ -44,6 +49,7 @@ from shared.imaging import decode
 from shared.inference import ModelPackage, load_package
 from shared.inference.archive import pack
 from shared.inference.devices import usable_cores
+from shared.inference.runtime import CPU_PROVIDER, Session
 from shared.keys import ensure_keys, read_key
 from shared.postgres import EmbeddedPostgres, make_home
 from shared.tokens import Claims, TokenType, mint, public_jwk
@@ -53,6 +59,11 @@ _SCOPES = frozenset({"scancer:predict", "scancer:read", "scancer:admin"})
 _NAME = "measured"
 _START_S = 60.0
 NETWORKS = {"tiny": TINY, "medium": MEDIUM}
+_BODIES = {
+    "picture": "a picture to /predictions",
+    "array": "a prepared picture to /predictions, as numpy.save writes it",
+    "tensor": "a prepared tensor over /v2/…/infer",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +84,27 @@ class Ways:
     gateway: Target
 
 
+class BareRuns:
+    """One thread per core that runs the network on a picture which is prepared."""
+
+    def __init__(self, package: ModelPackage, prepared: NDArray[np.float32], loops: int) -> None:
+        self._feeds = {package.manifest.input.name: prepared[np.newaxis]}
+        self._session = Session(
+            package.read_network(),
+            [(CPU_PROVIDER, {})],
+            threads_per_run=max(1, usable_cores() // loops),
+        )
+        self._loops = loops
+
+    def run(self, seconds: float) -> Load:
+        """Run for a while."""
+
+        def run_once() -> None:
+            self._session.run(self._feeds)
+
+        return put_bare_load([run_once] * self._loops, seconds)
+
+
 def main() -> None:
     """Measure and print."""
     options = _options()
@@ -86,7 +118,7 @@ def main() -> None:
             )
         package = load_package(options.package)
         picture = (options.package / package.manifest.test_vectors[0].input).read_bytes()
-        body, headers = _tensor_request(package, picture) if options.tensor else (picture, ())
+        body, headers = _request(options.body, package, picture)
         home = make_home(Path(folder) / "home")
         Path(folder).chmod(0o711)
         database = EmbeddedPostgres(home)
@@ -103,7 +135,9 @@ def _measure(
 ) -> dict[int, list[Round]]:
     """By connections: pictures per second of the bare loop, and both ways, round by round."""
     picture = (options.package / package.manifest.test_vectors[0].input).read_bytes()
-    bare = BareLoop([picture], package, usable_cores())
+    bare: BareLoop | BareRuns = BareLoop([picture], package, usable_cores())
+    if options.body != "picture":
+        bare = BareRuns(package, _prepared(package, picture), usable_cores())
     found: dict[int, list[Round]] = {count: [] for count in options.connections}
     put_load(ways.gateway, body, 4, 1, folder)
     for _ in range(options.rounds):
@@ -122,7 +156,7 @@ def _print(
     package: ModelPackage,
     found: dict[int, list[Round]],
 ) -> None:
-    what = "a prepared tensor over /v2/…/infer" if options.tensor else "a picture to /predictions"
+    what = _BODIES[options.body]
     table = Table(
         title=f"{package.name}, {what}, {usable_cores()} cores, medians of {options.rounds} rounds "
         f"of {options.seconds:g} s, load average {os.getloadavg()[0]:.1f}",
@@ -186,7 +220,9 @@ def _serving(
     def token() -> Headers:
         return (*headers, ("Authorization", f"Bearer {_token(key)}"))
 
-    path = f"/v2/models/{_NAME}/infer" if options.tensor else f"/predictions/{_NAME}"
+    path = f"/predictions/{_NAME}"
+    if options.body == "tensor":
+        path = f"/v2/models/{_NAME}/infer"
     with contextlib.ExitStack() as opened:
         _start(opened, ["bench.gateway.upstream", str(auth)], environment, auth, jwks)
         serving = tuple(
@@ -257,9 +293,19 @@ def _free_ports(count: int) -> int:
             return first
 
 
-def _tensor_request(package: ModelPackage, picture: bytes) -> tuple[bytes, Headers]:
-    """An inference request of one prepared picture, as bytes, and the header that goes with it."""
-    tensor = package.preprocess(decode(picture).pixels)[None]
+def _prepared(package: ModelPackage, picture: bytes) -> NDArray[np.float32]:
+    return package.preprocess(decode(picture).pixels)
+
+
+def _request(kind: str, package: ModelPackage, picture: bytes) -> tuple[bytes, Headers]:
+    """The body that is sent, and the headers that go with it."""
+    if kind == "picture":
+        return picture, ()
+    if kind == "array":
+        file = io.BytesIO()
+        np.save(file, _prepared(package, picture))
+        return file.getvalue(), ()
+    tensor = _prepared(package, picture)[np.newaxis]
     entry = {
         "name": package.manifest.input.name,
         "shape": [*tensor.shape],
@@ -297,7 +343,12 @@ def _options() -> argparse.Namespace:
         choices=NETWORKS,
         help="instead of the shipped one: tiny costs nothing, medium is DenseNet-121",
     )
-    parser.add_argument("--tensor", action="store_true", help="instead: /v2/models/…/infer")
+    parser.add_argument(
+        "--body",
+        choices=_BODIES,
+        default="picture",
+        help="what is sent: the file, or the prepared picture as an array or a tensor",
+    )
     parser.add_argument(
         "--package",
         type=Path,

@@ -85,6 +85,13 @@ def put_in_store(
     return file
 
 
+def npy(array: NDArray[Any]) -> bytes:
+    """The file that `numpy.save` writes of an array without objects."""
+    file = io.BytesIO()
+    np.save(file, array, allow_pickle=False)
+    return file.getvalue()
+
+
 def picture(
     level: int, kind: str = "PNG", mode: str = "L", size: tuple[int, int] = (8, 8)
 ) -> bytes:

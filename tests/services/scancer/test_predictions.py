@@ -2,6 +2,7 @@
 
 import base64
 import json
+import time
 import uuid
 from typing import Any
 
@@ -16,6 +17,7 @@ from tests.services.scancer.support import (
     STRANGER,
     as_caller,
     caller,
+    npy,
     picture,
     tensor,
 )
@@ -68,6 +70,14 @@ BODIES: dict[str, dict[str, Any]] = {
     "JSON data": _json({"data": TEXT}),
     "JSON text": _json(TEXT),
     "JSON figures": _json(tensor(250)[0].tolist()),
+    "array": {"content": npy(tensor(250)[0])},
+    "array of doubles, said to be JSON": {
+        **_json(""),
+        "content": npy(tensor(250)[0].astype(">f8")),
+    },
+    "part of an array": {"files": {"data": ("a.npy", npy(tensor(250)[0]))}},
+    "JSON of an array": _json({"data": base64.b64encode(npy(tensor(250)[0])).decode()}),
+    "text of an array": {"content": base64.b64encode(npy(tensor(250)[0]))},
 }
 
 
@@ -132,6 +142,43 @@ async def test_several_pictures_in_one_request_are_answered_in_their_order(
     assert [each["label"] for each in json_answer.json()["predictions"]] == [1, 0, 1]
     assert old_answer.text == "0"
     assert [each["label"] for each in by_name.json()["predictions"]] == [1, 0]
+
+
+async def test_an_array_of_four_axes_is_a_list(served: httpx.AsyncClient) -> None:
+    both = npy(np.concatenate([tensor(250), tensor(10)]))
+    modern = await served.post(PATH, content=both, headers={"Accept": "application/json"})
+    old = await served.post(PATH, content=both)
+
+    assert [each["label"] for each in modern.json()["predictions"]] == [1, 0]
+    assert old.text == "0"
+
+
+@pytest.mark.parametrize("count", [17, 4_000_000])
+async def test_a_list_that_is_too_long_is_refused_before_it_is_one(
+    served: httpx.AsyncClient, count: int
+) -> None:
+    began_at = time.monotonic()
+    answer = await served.post(
+        PATH,
+        content=npy(np.zeros((count, 1, 1, 1), np.uint8)),
+        headers={"Accept": "application/json"},
+    )
+
+    assert answer.status_code == 422
+    assert answer.json()["detail"] == "A request may bring 16 pictures."
+    assert time.monotonic() - began_at < 2
+
+
+@pytest.mark.parametrize("shape", [(), (8, 8), (1, 9, 8), (3, 8, 8), (2, 3, 8, 8)])
+async def test_an_array_of_another_shape_is_refused(
+    served: httpx.AsyncClient, shape: tuple[int, ...]
+) -> None:
+    answer = await served.post(
+        PATH, content=npy(np.zeros(shape, np.float32)), headers={"Accept": "application/json"}
+    )
+
+    assert answer.status_code == 422
+    assert "(1, 8, 8)" in answer.json()["detail"]
 
 
 async def test_too_many_pictures_are_refused(served: httpx.AsyncClient) -> None:
