@@ -28,6 +28,7 @@ from gateway.headers import HeaderPair, RequestHeaders, answer_headers
 from gateway.route import Route
 from gateway.settings import GatewaySettings
 from gateway.upstream import Upstream
+from shared.connections import take_at_hand
 from shared.problems import Problem
 
 log = structlog.get_logger(__name__)
@@ -284,24 +285,24 @@ class _Body:
         Raises:
             _RequestCut: the body is too long or too slow, or the client left.
         """
-        while True:
+        message = take_at_hand(self._receive)
+        while message is None:
             try:
                 async with asyncio.timeout(self._window_ends - time.monotonic()):
                     message = await self._receive()
             except TimeoutError:
                 self._next_window()
-                continue
-            if message["type"] != "http.request":
-                raise _RequestCut(None)
-            part: bytes = message.get("body", b"")
-            self._arrived += len(part)
-            if self._arrived > self._cap:
-                raise _RequestCut(ContentTooLarge(f"The limit here is {self._cap} bytes."))
-            self._window_bytes += len(part)
-            if time.monotonic() > self._window_ends:
-                self._next_window()
-            self.is_whole = not message.get("more_body", False)
-            return part
+        if message["type"] != "http.request":
+            raise _RequestCut(None)
+        part: bytes = message.get("body", b"")
+        self._arrived += len(part)
+        if self._arrived > self._cap:
+            raise _RequestCut(ContentTooLarge(f"The limit here is {self._cap} bytes."))
+        self._window_bytes += len(part)
+        if time.monotonic() > self._window_ends:
+            self._next_window()
+        self.is_whole = not message.get("more_body", False)
+        return part
 
     def _next_window(self) -> None:
         if self._window_bytes < self._forwarder._min_body_bytes:

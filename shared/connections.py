@@ -21,6 +21,7 @@ from uvicorn.server import ServerState
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from starlette.types import Message, Receive
     from uvicorn._types import ASGIReceiveEvent, ASGISendEvent, HTTPScope
 
 #: With a line break in its value, a header would be two.
@@ -153,10 +154,33 @@ class Exchange(RequestResponseCycle):
             self.message_event.clear()
         if self.disconnected or self.response_complete:
             return {"type": "http.disconnect"}
+        return self._take_part()
+
+    def take_at_hand(self) -> "Message | None":
+        """What `receive` would give, if it gave it at once; otherwise None."""
+        if self.disconnected or self.response_complete or self.waiting_for_100_continue:
+            return None
+        if not self.message_event.is_set():
+            return None
+        self.flow.resume_reading()
+        self.message_event.clear()
+        return dict(self._take_part())
+
+    def _take_part(self) -> "ASGIReceiveEvent":
         body = self.parts[0] if len(self.parts) == 1 else b"".join(self.parts)
         self.parts.clear()
         self.parts_bytes = 0
         return {"type": "http.request", "body": body, "more_body": self.more_body}
+
+
+def take_at_hand(receive: "Receive") -> "Message | None":
+    """The next part of a body if it has come already, as `receive` would give it.
+
+    Whoever bounds how long it waits needs no clock for what is there. ASGI does not offer it: a
+    server that is not this one has nothing at hand.
+    """
+    exchange = getattr(receive, "__self__", None)
+    return exchange.take_at_hand() if isinstance(exchange, Exchange) else None
 
 
 class LeanProtocol(HttpToolsProtocol):

@@ -8,7 +8,7 @@ import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.server import ServerState
 
-from shared.connections import LeanProtocol
+from shared.connections import LeanProtocol, take_at_hand
 
 
 class Wire(asyncio.Transport):
@@ -219,6 +219,49 @@ async def test_a_body_wakes_its_reader_when_it_is_whole_or_much_of_it_is_there()
         await turns()
 
     assert seen == [much, 3]
+
+
+async def test_what_is_at_hand_is_taken_without_waiting() -> None:
+    """A part that has come, and nothing before it or in its place."""
+    seen: list[Message | None] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append(take_at_hand(receive))
+        seen.append(await receive())
+        seen.append(take_at_hand(receive))
+        await arrived.wait()
+        seen.append(take_at_hand(receive))
+        await send(start((b"content-length", b"0")))
+        await send(body(b""))
+        seen.append(take_at_hand(receive))
+
+    arrived = asyncio.Event()
+    protocol, wire = connect(app)
+    size = protocol.read_ahead_bytes
+    protocol.data_received(b"PUT / HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % (2 * size))
+    await turns()
+    protocol.data_received(b"y" * size)
+    await turns()
+    protocol.data_received(b"z" * size)
+    assert not wire.is_heard
+    arrived.set()
+    await turns()
+
+    assert seen == [
+        None,
+        {"type": "http.request", "body": b"y" * size, "more_body": True},
+        None,
+        {"type": "http.request", "body": b"z" * size, "more_body": False},
+        None,
+    ]
+    assert wire.is_heard
+
+
+async def test_another_server_has_nothing_at_hand() -> None:
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"all of it"}
+
+    assert take_at_hand(receive) is None
 
 
 async def test_what_comes_after_a_refusal_is_not_the_next_request() -> None:
