@@ -152,6 +152,19 @@ async def test_the_event_loop_too_runs_no_more_at_once_than_it_may(package: Mode
         assert await slow == 1.0
 
 
+@pytest.mark.parametrize("capacity", [1, 2])
+async def test_a_crowd_is_answered_where_one_may_run_at_a_time(
+    package: ModelPackage, capacity: int
+) -> None:
+    """Each run's end has to begin the next one, also when nobody is staged yet."""
+    with in_loop(package, capacity) as (network, _):
+        network.limit_runs(1)
+        async with asyncio.timeout(5):
+            answers = await asyncio.gather(*await queued(network, [1.0, 2.0, 3.0, 4.0, 5.0]))
+
+    assert answers == [1.0, 2.0, 3.0, 4.0, 5.0]
+
+
 def test_an_event_loop_that_ended_keeps_nobody_waiting_on_the_next(package: ModelPackage) -> None:
     async def ask_and_end() -> None:
         asyncio.create_task(network.run(picture(1.0)))  # noqa: RUF006
