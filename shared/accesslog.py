@@ -6,27 +6,25 @@ that answers thousands of requests a second would otherwise spend a tenth of its
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Final
 
 import structlog
-from prometheus_client import Counter, Histogram
+from prometheus_client import REGISTRY
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 
+from shared.buckets import Buckets
 from shared.loglines import LogLines
 
 log = structlog.get_logger(__name__)
 
-REQUESTS = Counter(
-    "vedette_requests_total", "Answered requests.", ["service", "method", "route", "status"]
-)
-SECONDS = Histogram(
-    "vedette_request_seconds",
-    "Time from the first byte of a request to the last of its answer.",
-    ["service", "route"],
-    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
-)
+_SECONDS: Final = (
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30,
+)  # fmt: skip
 #: Others are counted together.
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 #: Questions of supervisors and scrapers; their lines would be most of the log.
@@ -40,13 +38,64 @@ def _quoted(text: str) -> str:
     return json.dumps(text)
 
 
-class _Kind(NamedTuple):
+class _Kind:
     """What all requests with one method, route and status have in common."""
 
-    count_one: Callable[[], None]
-    observe: Callable[[float], None]
-    line: str
-    """The line up to the seconds; empty where none is written."""
+    __slots__ = ("count", "line", "seconds")
+
+    def __init__(self, seconds: Buckets, line: str) -> None:
+        self.count = 0
+        self.seconds = seconds
+        self.line = line
+        """The line up to the seconds; empty where none is written."""
+
+
+class _Requests(Collector):
+    """The figures of all services of the process, for Prometheus."""
+
+    def __init__(self) -> None:
+        self.kinds: dict[tuple[str, str, str, str], _Kind] = {}
+        self._seconds: dict[tuple[str, str], Buckets] = {}
+
+    def kind_of(self, service: str, method: str, route: str, status: int) -> _Kind:
+        """The figures of one kind of request; the same ones whoever asks."""
+        key = (service, method, route, str(status))
+        kind = self.kinds.get(key)
+        if kind is None:
+            members = {
+                "service": service,
+                "event": "request_answered",
+                "level": "info",
+                "method": method,
+                "route": route,
+                "status": status,
+            }
+            line = "" if route in _QUIET else f'{json.dumps(members)[:-1]}, "seconds": '
+            seconds = self._seconds.setdefault((service, route), Buckets(_SECONDS))
+            kind = self.kinds[key] = _Kind(seconds, line)
+        return kind
+
+    def collect(self) -> Iterator[Metric]:
+        """See `Collector`."""
+        requests = CounterMetricFamily(
+            "vedette_requests",
+            "Answered requests.",
+            labels=["service", "method", "route", "status"],
+        )
+        seconds = HistogramMetricFamily(
+            "vedette_request_seconds",
+            "Time from the first byte of a request to the last of its answer.",
+            labels=["service", "route"],
+        )
+        for labels, kind in list(self.kinds.items()):
+            requests.add_metric(labels, kind.count)
+        for where, buckets in list(self._seconds.items()):
+            seconds.add_metric(where, *buckets.cumulative())
+        yield from (requests, seconds)
+
+
+_REQUESTS: Final = _Requests()
+REGISTRY.register(_REQUESTS)
 
 
 class AccessLog:
@@ -70,7 +119,7 @@ class AccessLog:
         request_id: str,
         caller: str | None,
     ) -> None:
-        """Remember one answered request.
+        """Remember one answered request; on the event loop.
 
         Args:
             method: as the client sent it; unknown ones are counted together.
@@ -83,8 +132,8 @@ class AccessLog:
             caller: the subject, if one was found.
         """
         kind = self._kinds.get((method, route, status)) or self._kind_of(method, route, status)
-        kind.count_one()
-        kind.observe(seconds)
+        kind.count += 1
+        kind.seconds.add(seconds)
         if not kind.line or not self._root.isEnabledFor(logging.INFO):
             return
         lines = self._lines()
@@ -126,21 +175,6 @@ class AccessLog:
 
     def _kind_of(self, method: str, route: str, status: int) -> _Kind:
         method = method if method in METHODS else "other"
-        known = self._kinds.get((method, route, status))
-        if known is not None:
-            return known
-        shown = route or UNMATCHED
-        members = {
-            "service": self._service,
-            "event": "request_answered",
-            "level": "info",
-            "method": method,
-            "route": shown,
-            "status": status,
-        }
-        kind = self._kinds[method, route, status] = _Kind(
-            count_one=REQUESTS.labels(self._service, method, shown, str(status)).inc,
-            observe=SECONDS.labels(self._service, shown).observe,
-            line="" if route in _QUIET else f'{json.dumps(members)[:-1]}, "seconds": ',
-        )
+        kind = _REQUESTS.kind_of(self._service, method, route or UNMATCHED, status)
+        self._kinds[method, route, status] = kind
         return kind

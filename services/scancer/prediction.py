@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Literal, NamedTuple, Protocol
 
@@ -29,8 +28,7 @@ GatePolicy = Literal["mark", "refuse"]
 CLASSIFIES = frozenset({"image-classification", "multi-label"})
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What a gate says about a picture."""
 
     accepted: bool = True
@@ -45,8 +43,7 @@ class Gate(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Prediction:
+class Prediction(NamedTuple):
     """What a network says about one picture."""
 
     label: int | None
@@ -62,8 +59,7 @@ class Prediction:
     gate: Verdict | None
 
 
-@dataclass(frozen=True, slots=True)
-class Predicted:
+class Predicted(NamedTuple):
     """The predictions of one request, all by the same network."""
 
     manifest: Manifest
@@ -71,8 +67,7 @@ class Predicted:
     predictions: tuple[Prediction, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Explained:
+class Explained(NamedTuple):
     """Where a network looked in one picture."""
 
     manifest: Manifest
@@ -82,13 +77,14 @@ class Explained:
     method: Method
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(NamedTuple):
     """A picture as the network reads it."""
 
     tensor: NDArray[np.float32]
     """`(1, C, H, W)`."""
     gate: Verdict | None
+    ready_at: float
+    """By `time.perf_counter`."""
 
 
 class Seen(NamedTuple):
@@ -96,7 +92,7 @@ class Seen(NamedTuple):
 
     outputs: Outputs
     verdicts: list[Verdict | None]
-    handed_over_at: float
+    ready_at: float
     """When the last picture was ready for the network, by `time.perf_counter`."""
 
 
@@ -139,8 +135,8 @@ class Predictor:
             manifest = network.manifest
             enforce_evidence(self._evidence, manifest.evidence)
             _require_meaning(manifest)
-            outputs, verdicts, handed_over_at = await self._look_at(network, images)
-            computed_s = time.perf_counter() - handed_over_at
+            outputs, verdicts, ready_at = await self._look_at(network, images)
+            computed_s = time.perf_counter() - ready_at
             rows = outputs[manifest.output.name]
             predictions = tuple(
                 predict_from(manifest, row, verdict)
@@ -175,36 +171,41 @@ class Predictor:
 
     async def _look_at(self, network: Network, images: Sequence[Image]) -> Seen:
         """Let the network see the pictures of one request, in one run."""
-        if len(images) == 1 and isinstance(images[0], bytes):
-            return await self._look_at_picture(network, images[0])
+        if len(images) == 1:
+            [image] = images
+            if isinstance(image, bytes):
+                return await self._look_at_picture(network, image)
+            taken = _taken_as_it_is(network, image)
+            outputs = await network.run(taken.tensor, deadline_s=self._deadline_s)
+            return Seen(outputs, [taken.gate], taken.ready_at)
         prepared = await self._prepare_all(network, images)
-        handed_over_at = time.perf_counter()
         tensors = [each.tensor for each in prepared]
-        batch = tensors[0] if len(tensors) == 1 else np.concatenate(tensors)
-        outputs = await network.run(batch, deadline_s=self._deadline_s)
-        return Seen(outputs, [each.gate for each in prepared], handed_over_at)
+        outputs = await network.run(np.concatenate(tensors), deadline_s=self._deadline_s)
+        ready_at = max(each.ready_at for each in prepared)
+        return Seen(outputs, [each.gate for each in prepared], ready_at)
 
     async def _look_at_picture(self, network: Network, image: bytes) -> Seen:
         """One picture: decoded, judged and looked at by one thread where that is cheapest."""
-        prepare = partial(self._prepared, network)
-        found: list[tuple[Verdict | None, float]] = []
-
-        def prepare_and_note(picture: Picture) -> NDArray[np.float32]:
-            prepared = prepare(picture)
-            found.append((prepared.gate, time.perf_counter()))
-            return prepared.tensor
-
+        found: list[Prepared] = []
         outputs = await read_picture(
             network,
             image,
             self._decoder,
-            prepare=prepare_and_note,
+            prepare=partial(self._prepare_into, found, network),
             target_px=network.package.preprocess.target_px,
             prepares_quickly=network.manifest.gate is None,
             deadline_s=self._deadline_s,
         )
-        [(verdict, handed_over_at)] = found
-        return Seen(outputs, [verdict], handed_over_at)
+        [prepared] = found
+        return Seen(outputs, [prepared.gate], prepared.ready_at)
+
+    def _prepare_into(
+        self, found: list[Prepared], network: Network, picture: Picture
+    ) -> NDArray[np.float32]:
+        """The network's input; what else is known of the picture goes into `found`."""
+        prepared = self._prepared(network, picture)
+        found.append(prepared)
+        return prepared.tensor
 
     async def _prepare_all(self, network: Network, images: Sequence[Image]) -> list[Prepared]:
         """Decode and judge pictures, unless their answer would come too late anyway."""
@@ -219,10 +220,7 @@ class Predictor:
 
     async def _prepare(self, network: Network, image: Image) -> Prepared:
         if not isinstance(image, bytes):
-            wanted = network.package.preprocess.shape
-            if image.shape != wanted:
-                raise UnreadableBody(f"The network reads figures of {wanted}, not {image.shape}.")
-            return Prepared(np.ascontiguousarray(image, np.float32)[np.newaxis], None)
+            return _taken_as_it_is(network, image)
         return await self._decoder.apply(
             partial(self._prepared, network),
             image,
@@ -238,7 +236,17 @@ class Predictor:
                 f"The picture is not what {manifest.id} was made for.",
                 reasons=list(verdict.reasons),
             )
-        return Prepared(network.package.preprocess(picture.pixels)[np.newaxis], verdict)
+        tensor = network.package.preprocess(picture.pixels)[np.newaxis]
+        return Prepared(tensor, verdict, time.perf_counter())
+
+
+def _taken_as_it_is(network: Network, figures: NDArray[np.float32]) -> Prepared:
+    """Figures that are the network's input already; no gate looks at them."""
+    wanted = network.package.preprocess.shape
+    if figures.shape != wanted:
+        raise UnreadableBody(f"The network reads figures of {wanted}, not {figures.shape}.")
+    tensor = np.ascontiguousarray(figures, np.float32)[np.newaxis]
+    return Prepared(tensor, None, time.perf_counter())
 
 
 def _require_meaning(manifest: Manifest) -> None:

@@ -6,7 +6,6 @@ Prometheus' form when somebody asks for them.
 
 import threading
 from abc import ABC, abstractmethod
-from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from weakref import WeakSet
 
@@ -15,32 +14,11 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from shared.buckets import Buckets
+
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _PICTURES = (1, 2, 4, 8, 16, 32, 64, 128)
 _MODEL = ["model", "version"]
-
-
-class _Histogram:
-    """Counts per bucket; whoever adds holds the tally's lock."""
-
-    def __init__(self, bounds: Sequence[float]) -> None:
-        self._bounds = bounds
-        self._counts = [0] * (len(bounds) + 1)
-        self._sum = 0.0
-
-    def add(self, figure: float) -> None:
-        self._counts[bisect_left(self._bounds, figure)] += 1
-        self._sum += figure
-
-    def cumulative(self) -> tuple[list[tuple[str, float]], float]:
-        """What Prometheus calls buckets and sum."""
-        total = 0.0
-        buckets = []
-        names = [*(str(float(bound)) for bound in self._bounds), "+Inf"]
-        for name, count in zip(names, self._counts, strict=True):
-            total += count
-            buckets.append((name, total))
-        return buckets, self._sum
 
 
 class Waiting(ABC):
@@ -56,10 +34,11 @@ class Tally:
     """The figures of one version of one model."""
 
     def __init__(self) -> None:
+        # Whoever adds holds it.
         self._lock = threading.Lock()
-        self.queue_seconds = _Histogram(_SECONDS)
-        self.compute_seconds = _Histogram(_SECONDS)
-        self.batch_pictures = _Histogram(_PICTURES)
+        self.queue_seconds = Buckets(_SECONDS)
+        self.compute_seconds = Buckets(_SECONDS)
+        self.batch_pictures = Buckets(_PICTURES)
         self.rejects: dict[str, int] = {}
         self.queues: WeakSet[Waiting] = WeakSet()
         self.resident_bytes = 0

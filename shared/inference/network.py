@@ -4,9 +4,9 @@ import asyncio
 import math
 import time
 import weakref
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from functools import partial
 
 import numpy as np
@@ -221,39 +221,22 @@ class Network:
             self._tally.add_reject("busy")
             raise self._busy()
 
-    @contextmanager
     def preparing(
         self,
         *,
         deadline_s: float | None = None,
         priority: Priority = Priority.INTERACTIVE,
-    ) -> "Iterator[Noted]":
+    ) -> "AbstractContextManager[Noted]":
         """Count a picture as one that will come, while it is prepared; or refuse it before that.
 
-        Yields:
-            What makes a `Prepare` tell how long it takes.
+        Returns:
+            A context whose value makes a `Prepare` tell how long it takes.
 
         Raises:
             EngineBusy: there is no time for one more.
         """
         self.require_time(deadline_s=deadline_s, priority=priority)
-        self._callers.expect(self.lane)
-        took_s = 0.0
-
-        def noted(prepare: Prepare) -> Prepare:
-            def prepare_and_note() -> NDArray[np.float32]:
-                nonlocal took_s
-                began_at = time.perf_counter()
-                prepared = prepare()
-                took_s = time.perf_counter() - began_at
-                return prepared
-
-            return prepare_and_note
-
-        try:
-            yield noted
-        finally:
-            self._callers.expected(self.lane, took_s)
+        return _Preparing(self._callers, self.lane)
 
     def run_now(self, tensor: NDArray[np.float32]) -> Outputs:
         """Run the network in the calling thread, past the queue: for probes and tools."""
@@ -369,6 +352,33 @@ class Network:
                 f"{self.package.name} reads float32 (N, {', '.join(map(str, self._shape))}), "
                 f"not {tensor.dtype} {tensor.shape}"
             )
+
+
+class _Preparing:
+    """One picture that is being prepared, as its lane counts it."""
+
+    __slots__ = ("_callers", "_lane", "_took_s")
+
+    def __init__(self, callers: Callers, lane: Lane) -> None:
+        self._callers = callers
+        self._lane = lane
+        self._took_s = 0.0
+
+    def __enter__(self) -> Noted:
+        self._callers.expect(self._lane)
+        return self._noted
+
+    def __exit__(self, *_: object) -> None:
+        self._callers.expected(self._lane, self._took_s)
+
+    def _noted(self, prepare: Prepare) -> Prepare:
+        return partial(self._prepare, prepare)
+
+    def _prepare(self, prepare: Prepare) -> NDArray[np.float32]:
+        began_at = time.perf_counter()
+        prepared = prepare()
+        self._took_s = time.perf_counter() - began_at
+        return prepared
 
 
 def _compute(known: "weakref.ref[Network]", batch: NDArray[np.float32]) -> Outputs:

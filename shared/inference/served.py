@@ -1,8 +1,7 @@
 """A name behind which the version of a network can change while it serves."""
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,20 +23,20 @@ class Served:
         """The version that answers now; the next moment it may be another."""
         return self._network
 
-    @contextmanager
-    def use(self) -> Iterator[Network]:
+    def use(self) -> AbstractContextManager[Network]:
         """One version from preprocessing to answer, which stays loaded for as long.
 
         Whoever reads the manifest, runs the network and interprets its outputs does all of it
         inside, so that no answer is put together from two versions.
         """
+        return _Use(self)
+
+    def hold(self) -> Network:
+        """The version that answers now, kept in memory until its own `let_go`."""
         with self._lock:
             network = self._network
             network.hold()
-        try:
-            yield network
-        finally:
-            network.let_go()
+        return network
 
     async def run(
         self,
@@ -55,3 +54,19 @@ class Served:
         with self._lock:
             old, self._network = self._network, network
         return old
+
+
+class _Use:
+    """One use of whatever version answers when it begins."""
+
+    __slots__ = ("_network", "_served")
+
+    def __init__(self, served: Served) -> None:
+        self._served = served
+
+    def __enter__(self) -> Network:
+        self._network = self._served.hold()
+        return self._network
+
+    def __exit__(self, *_: object) -> None:
+        self._network.let_go()

@@ -5,7 +5,6 @@ The answer is the label's index and nothing else: one character for up to ten la
 """
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,9 @@ from services.scancer.compat.wording import (
     MethodRefused,
     OldRoute,
     in_old_words,
+    marked,
     pretty,
+    pretty_text,
     wants_json,
 )
 from services.scancer.dependencies import PREDICT, READ, images_of, require
@@ -37,7 +38,8 @@ VERBS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 _GATE_HEADER = "Vedette-Gate"
 _PICTURE = {
     "requestBody": {
-        "description": "The picture, raw or in the part `data` of a form.",
+        "description": "The picture, raw or in the part `data` of a form; or the network's input "
+        "as `numpy.save` writes it.",
         "content": {
             "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
             "multipart/form-data": {
@@ -120,11 +122,11 @@ async def _predict(request: Request, name: str, version: str | None) -> Response
     # Of several parts the last one wins, as there (Q9).
     predicted = await request.state.predictor.predict(name, version, [found.last])
     [prediction] = predicted.predictions
-    headers = {**CACHE_HEADERS, **_evidence(predicted.manifest), **_gate(prediction)}
+    marks = (_evidence(predicted.manifest) | _gate(prediction)).items()
     value = _old_value(predicted.manifest, prediction)
-    if isinstance(value, Mapping):
-        return pretty(value, headers={**_evidence(predicted.manifest), **_gate(prediction)})
-    return Response(str(value), headers=headers)
+    if isinstance(value, int):
+        return marked(str(value), marks)
+    return marked(pretty_text(value), marks, "application/json")
 
 
 async def _explain(request: Request, name: str, version: str | None) -> Response:

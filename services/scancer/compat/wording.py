@@ -1,7 +1,8 @@
 """Answers and refusals in TorchServe's shapes: pretty JSON, its headers, its types of error."""
 
 import json
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 import structlog
@@ -12,6 +13,7 @@ from starlette.responses import Response
 from services.scancer.dependencies import REALM
 from shared.direct import Handler
 from shared.problems import Problem, Unauthenticated, problem_members, request_id_of
+from shared.scopes import header_in
 
 log = structlog.get_logger(__name__)
 
@@ -50,6 +52,7 @@ _TYPES: Final[Mapping[str, tuple[str, int | None]]] = {
 _PREDICTION_FAILED: Final = frozenset(
     {"unreadable-image", "unsupported-image", "unreadable-body", "picture-refused"}
 )
+_write_flat: Final = json.JSONEncoder(ensure_ascii=False, separators=(",\n  ", ": ")).encode
 _UNAUTHORIZED_PAGE: Final = (
     "<html>\r\n<head><title>401 Authorization Required</title></head>\r\n<body>\r\n"
     "<center><h1>401 Authorization Required</h1></center>\r\n<hr><center>nginx</center>\r\n"
@@ -99,8 +102,8 @@ def in_old_words(handle: Handler) -> Callable[[Request], Coroutine[Any, Any, Res
 
 def wants_json(request: Request) -> bool:
     """Whether the client asks for the modern answer: only if it says so in so many words."""
-    accepted = request.headers.get("accept", "")
-    return any(
+    accepted = header_in(request.scope, b"accept")
+    return accepted is not None and any(
         part.split(";", 1)[0].strip().lower() == "application/json" for part in accepted.split(",")
     )
 
@@ -110,10 +113,43 @@ def pretty(
 ) -> Response:
     """A document as TorchServe writes it: two blanks a level, a line break at the end."""
     return Response(
-        json.dumps(document, indent=2, ensure_ascii=False) + "\n",
+        pretty_text(document),
         status,
         {**CACHE_HEADERS, **(headers or {}), "Content-Type": "application/json"},
     )
+
+
+def marked(
+    text: str, marks: Iterable[tuple[str, str]] = (), media_type: str | None = None
+) -> Response:
+    """An answer as TorchServe gives it, marked by further headers.
+
+    The same few headers go with most answers, and are encoded once.
+    """
+    response = Response(text, media_type=media_type)
+    response.raw_headers += _CACHE_LINES
+    response.raw_headers += [_encoded(mark) for mark in marks]
+    return response
+
+
+@lru_cache(maxsize=1024)
+def _encoded(header: tuple[str, str]) -> tuple[bytes, bytes]:
+    return header[0].lower().encode("latin-1"), header[1].encode("latin-1")
+
+
+_CACHE_LINES: Final = [_encoded(header) for header in CACHE_HEADERS.items()]
+
+
+def pretty_text(document: object) -> str:
+    """JSON with two blanks a level.
+
+    With an indent Python writes it slowly, in Python; what has one level needs none.
+    """
+    if isinstance(document, dict) and not any(
+        isinstance(each, (dict, list, tuple)) for each in document.values()
+    ):
+        return f"{{\n  {_write_flat(document)[1:-1]}\n}}\n" if document else "{}\n"
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 
 def status(text: str, code: int = 200) -> Response:
