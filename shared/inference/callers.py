@@ -373,6 +373,7 @@ class Callers:
             return False
         return any(
             other is not batch
+            and not other.lane.runs_in_loop
             and 0.5 * other.lane.usual_run_s < now - other.started_at < 2 * other.lane.usual_run_s
             and other.lane.usual_run_s <= lane.usual_run_s
             for other in self._running
